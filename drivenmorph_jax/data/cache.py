@@ -1,0 +1,89 @@
+"""Prepared subjects on disk: one `.npz` each, written whole or not at all."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.errors import InputError
+
+
+class CachedSubjects(Sequence[Subject]):
+    """Subjects read from their files each time they are asked for; any thread may ask."""
+
+    def __init__(self, names: tuple[str, ...], paths: tuple[Path, ...]):
+        self.names = names
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def choose(self, indices: Sequence[int]) -> "CachedSubjects":
+        """Those subjects, still on disk."""
+        return CachedSubjects(
+            tuple(self.names[i] for i in indices), tuple(self._paths[i] for i in indices)
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> Subject: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CachedSubjects": ...
+    def __getitem__(self, index: int | slice) -> "Subject | CachedSubjects":
+        if isinstance(index, slice):
+            return self.choose(range(*index.indices(len(self))))
+        subject = read_cached(self._paths[index])
+        if subject is None:
+            raise InputError(f"{self._paths[index]} cannot be read: delete it, and start again")
+        # The file may have been prepared under another name.
+        return subject._replace(name=self.names[index])
+
+
+def read_cached(path: Path, *, check_only: bool = False) -> Subject | None:
+    """The subject in a cache file; None where there is none, or it is damaged.
+
+    Args:
+      path: the file.
+      check_only: read the file's list of contents only; arrays then come back empty.
+    """
+    try:
+        # Opened here: np.load leaves a file open that turns out not to be one of its own.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            names = set(content.files)
+            if not {"image", "matrix"} <= names:
+                return None
+            if check_only:
+                return Subject("", np.zeros((0, 0, 0)))
+            labels = content["labels"] if "labels" in names else None
+            return Subject("", content["image"], labels)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def write_cached(path: Path, subject: Subject, matrix: Float[ndarray, "4 4"]) -> None:
+    """Writes beside the path, then renames: another process sees the whole file or none.
+
+    Raises:
+      InputError: the folder cannot be written to.
+    """
+    arrays = {"image": subject.image, "matrix": matrix}
+    if subject.labels is not None:
+        arrays["labels"] = subject.labels
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}: set data.cache") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,80 @@
+"""Typed configuration of the network and of classical Demons.
+
+Per-level tuples are indexed by level: entry 0 is the image's own resolution, entry l has voxels
+2^l times as large.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of DrivenMorph.
+
+    Attributes:
+      channels: encoder channels of levels 1, 2, …; the pyramid has one level more than entries.
+      iterations: Demons iterations of every level, finest first; 0 carries no force.
+      demon_channels: C, channels of c(·), the features whose difference makes the force.
+      attention_channels: channels of the unit-norm projection q(·).
+      cross_attention: levels with local cross-attention between the images.
+      self_attention: levels with self-attention over the discrepancy tokens.
+      token_channels: width of a discrepancy token.
+      window: tokens per axis of a self-attention window.
+      global_tokens: attention is global up to this number of tokens, windowed above.
+      symmetric: J = ½(∇c(F) + ∇c(M̃)); false is Thirion's J = ∇c(F).
+      head: "demons" for the closed-form layer, "convolution" for the ablation in its place.
+      update: "diffeomorphic" u ∘ exp(δ), or "additive" u + δ.
+      residual_channels: width of the learned odd residual of the Demons layer, per level; 0 is none.
+      max_step: bound of one step's norm, in voxels of the level.
+      squarings: of the exponential of one step, per level.
+      fluid_sigma, diffusion_sigma: initial widths of the smoothings, in voxels of the level.
+      precision: dtype of encoder and attention; fields, solves and losses stay float32.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 48)
+    iterations: tuple[int, ...] = (1, 3, 4, 4)
+    demon_channels: int = 4
+    attention_channels: int = 8
+    cross_attention: tuple[int, ...] = (2, 3)
+    self_attention: tuple[int, ...] = (1, 2, 3)
+    token_channels: int = 16
+    window: int = 4
+    global_tokens: int = 1500
+    symmetric: bool = True
+    head: Literal["demons", "convolution"] = "demons"
+    update: Literal["diffeomorphic", "additive"] = "diffeomorphic"
+    residual_channels: tuple[int, ...] = (0, 0, 8, 8)
+    max_step: float = 0.75
+    squarings: tuple[int, ...] = (1, 2, 2, 2)
+    fluid_sigma: float = 1.0
+    diffusion_sigma: float = 0.5
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def levels(self) -> int:
+        """Number of levels of the pyramid."""
+        return len(self.channels) + 1
+
+
+@dataclass(frozen=True)
+class ClassicalConfig:
+    """Classical Demons: the same layer driven by intensities, with nothing learned.
+
+    Attributes:
+      variant: "thirion" (J = ∇F, additive), "symmetric" (ESM, additive), "diffeomorphic" (ESM, exp).
+      iterations: per level, finest first.
+      fluid_sigma: smoothing of the update, in voxels.
+      diffusion_sigma: smoothing of the displacement, in voxels.
+      alpha: weight of the difference in the denominator; a step never exceeds 1/(2√alpha) voxels.
+      max_step: smooth bound of a step's norm, in voxels.
+      squarings: of the exponential of one step.
+    """
+
+    variant: Literal["thirion", "symmetric", "diffeomorphic"] = "diffeomorphic"
+    iterations: tuple[int, ...] = (20, 40, 60)
+    fluid_sigma: float = 0.5
+    diffusion_sigma: float = 1.2
+    alpha: float = 0.0625
+    max_step: float = 2.0
+    squarings: int = 4

@@ -1,0 +1,158 @@
+"""Siamese convolutional pyramid: one image in, the features of every level out.
+
+Every activation is multiplied by the level's brain mask and every statistic is taken over the brain
+alone, so the features, and with them the registration, do not depend on how much empty background
+surrounds it. There is no convolution at full resolution: level 0 is read off level 1 by pixel
+shuffle, which costs an eighth and keeps the grids aligned.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.spatial.convolution import conv_general_dilated
+from drivenmorph_jax.spatial.resize import downsample, resize_image
+
+
+class Features(NamedTuple):
+    """Features of one image at one level.
+
+    Attributes:
+      demon: c(·), (d, h, w, C): the channels whose difference makes the force; 0 in the background.
+      attention: q(·), (d, h, w, Q), of unit norm in the brain; Q is 0 where the level has no
+        cross-attention.
+      mask: (d, h, w, 1), 1 in the brain, else 0.
+    """
+
+    demon: Float[Array, "d h w c"]
+    attention: Float[Array, "d h w q"]
+    mask: Float[Array, "d h w 1"]
+
+
+def encode(params, image: Float[Array, "d h w 1"], cfg: ModelConfig) -> tuple[Features, ...]:
+    """Features of every level of one image, finest first.
+
+    Args:
+      params: the "encoder" subtree of the parameters.
+      image: brain-extracted, background exactly 0; any intensity scale.
+      cfg: the architecture.
+    """
+    return Encoder(cfg).apply({"params": params}, image)
+
+
+def brain_pyramid(image: Float[Array, "d h w 1"], levels: int):
+    """Image, scaled to mean square 1 inside the brain, and brain mask, of every level.
+
+    The scale alone is normalised: the background stays at 0, below all tissue, so the brain's own
+    edge keeps its contrast.
+    """
+    mask = lax.stop_gradient((image != 0).astype(image.dtype))
+    masks = [mask]
+    for _ in range(levels - 1):
+        masks.append((downsample(masks[-1]) > 0).astype(image.dtype))
+    power = (image**2).sum() / jnp.maximum(mask.sum(), 1)
+    images = [image * lax.rsqrt(power + 1e-12)]
+    for _ in range(levels - 1):
+        images.append(downsample(images[-1]))
+    return images, masks
+
+
+def _normalise(features, mask):
+    """Zero mean and unit variance per channel over the mask; 0 outside it."""
+    axes = (0, 1, 2)
+    count = jnp.maximum(mask.sum(), 1)
+    mean = (features * mask).sum(axes, keepdims=True) / count
+    centred = (features - mean) * mask
+    variance = (centred**2).sum(axes, keepdims=True) / count
+    return centred * lax.rsqrt(variance + 1e-6)
+
+
+def _space_to_depth(image):
+    """Each 2×2×2 block of voxels becomes one voxel of eight channels (odd axes padded with 0)."""
+    padding = [(0, n % 2) for n in image.shape[:3]]
+    image = jnp.pad(image, (*padding, (0, 0)))
+    d, h, w = (n // 2 for n in image.shape[:3])
+    # One axis at a time keeps every intermediate below rank 6.
+    image = image.reshape(d, 2, 2 * h, 2 * w, 1).transpose(0, 2, 3, 1, 4).reshape(d, 2 * h, 2 * w, 2)
+    image = image.reshape(d, h, 2, 2 * w, 2).transpose(0, 1, 3, 2, 4).reshape(d, h, 2 * w, 4)
+    return image.reshape(d, h, w, 8)
+
+
+def _depth_to_space(features, shape):
+    """Inverse of `_space_to_depth` for C × 8 channels, cropped to `shape`."""
+    d, h, w, channels = features.shape
+    c = channels // 8
+    x = features.reshape(d, h, 2 * w, 4 * c)
+    x = x.reshape(d, h, 2 * w, 2, 2 * c).transpose(0, 1, 3, 2, 4).reshape(d, 2 * h, 2 * w, 2 * c)
+    x = x.reshape(d, 2 * h, 2 * w, 2, c).transpose(0, 3, 1, 2, 4).reshape(2 * d, 2 * h, 2 * w, c)
+    return x[: shape[0], : shape[1], : shape[2]]
+
+
+class Encoder(nn.Module):
+    """The pyramid; see `encode`."""
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "d h w 1"]) -> tuple[Features, ...]:
+        cfg = self.cfg
+        images, masks = brain_pyramid(image, cfg.levels)
+        up_features = []
+        x = _space_to_depth(images[0])
+        for level in range(1, cfg.levels):
+            if level > 1:
+                x = downsample(x)
+            x = self._block(x, masks[level], cfg.channels[level - 1], f"down{level}_a")
+            x = self._block(x, masks[level], cfg.channels[level - 1], f"down{level}_b")
+            up_features.append(x)
+        for level in range(cfg.levels - 2, 0, -1):
+            width = cfg.channels[level - 1]
+            coarse = self._dense(up_features[level], width, f"lateral{level}")
+            coarse = resize_image(coarse, masks[level].shape[:3], factor=2.0)
+            merged = up_features[level - 1] + coarse.astype(x.dtype)
+            up_features[level - 1] = self._block(merged, masks[level], width, f"up{level}")
+        return tuple(
+            self._level(level, images[level], masks[level], up_features)
+            for level in range(cfg.levels)
+        )
+
+    def _level(self, level: int, image, mask, features) -> Features:
+        cfg = self.cfg
+        learned = cfg.demon_channels - 1
+        if level == 0:
+            packed = self._dense(features[0], 8 * learned, "demon0")
+            demon = _depth_to_space(packed, image.shape[:3])
+        else:
+            demon = self._dense(features[level - 1], learned, f"demon{level}")
+        demon = _normalise(demon.astype(image.dtype), mask)
+        demon = jnp.concatenate([image, demon], axis=-1) * mask
+        width = cfg.attention_channels if level in cfg.cross_attention else 0
+        if level == 0 and width:
+            packed = self._dense(features[0], 8 * width, "attention0")
+            query = _depth_to_space(packed, image.shape[:3])
+        elif width:
+            query = self._dense(features[level - 1], width, f"attention{level}")
+        else:
+            query = jnp.zeros((*image.shape[:3], 0), image.dtype)
+        norm = lax.rsqrt((query.astype(image.dtype) ** 2).sum(-1, keepdims=True) + 1e-6)
+        return Features(demon, query.astype(image.dtype) * norm * mask, mask)
+
+    def _block(self, x, mask, width: int, name: str):
+        x = nn.Conv(
+            width,
+            (3, 3, 3),
+            use_bias=False,
+            name=name,
+            dtype=jnp.bfloat16 if self.cfg.precision == "bfloat16" else None,
+            conv_general_dilated=conv_general_dilated,
+        )(x)
+        x = nn.leaky_relu(_normalise(x.astype(mask.dtype), mask), 0.2) * mask
+        return x
+
+    def _dense(self, x, width: int, name: str):
+        dtype = jnp.bfloat16 if self.cfg.precision == "bfloat16" else None
+        return nn.Dense(width, name=name, dtype=dtype)(x)

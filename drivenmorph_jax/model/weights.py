@@ -1,0 +1,199 @@
+"""Released weights: a folder with the parameters, and the architecture that they belong to.
+
+`weights.safetensors` holds the parameters under names such as "demons/level_1/log_scale", and in
+its header the architecture. `config.yaml` repeats the architecture for people, with whatever else
+is to be known of the weights, and the checksum of the other file.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pydantic
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.drivenmorph import Params, init
+
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "config.yaml"
+
+
+class Weights(NamedTuple):
+    """What `load_weights` gives: parameters, their architecture, and what else is known of them."""
+
+    params: Params
+    model: ModelConfig
+    metadata: dict[str, Any]
+
+
+def save_weights(
+    folder: str | os.PathLike,
+    params: Params,
+    model: ModelConfig,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write parameters and architecture into a folder, which is made if absent.
+
+    Args:
+      folder: where to.
+      params: of that architecture.
+      model: the architecture.
+      metadata: plain values that YAML can hold: data, licence, training, figures reached.
+
+    Raises:
+      ValueError: the parameters are not of this architecture, or not finite.
+      InputError: the folder cannot be written to.
+    """
+    folder = pathlib.Path(folder)
+    arrays = {name: np.asarray(leaf) for name, leaf in _flat(params)}
+    wrong = _mismatch(arrays, model)
+    if wrong:
+        raise ValueError(f"parameters do not fit the architecture: {wrong}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"parameter {name} is not finite")
+    architecture = json.loads(json.dumps(dataclasses.asdict(model)))
+    content = save(arrays, metadata={"model": json.dumps(architecture)})
+    document = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "model": architecture,
+        "metadata": dict(metadata or {}),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS_FILE, content)
+        _replace(folder / CONFIG_FILE, yaml.safe_dump(document, sort_keys=False).encode())
+    except OSError as error:
+        raise InputError(f"weights cannot be written to {folder}: {error.strerror}") from None
+
+
+def load_weights(folder: str | os.PathLike) -> Weights:
+    """Parameters from a folder written by `save_weights`, checked in every respect.
+
+    Raises:
+      InputError: a file is missing or damaged, or the two files do not belong together.
+    """
+    folder = pathlib.Path(folder)
+    document = _read_document(folder / CONFIG_FILE)
+    model = _parse_model(document.get("model"), folder / CONFIG_FILE)
+    path = folder / WEIGHTS_FILE
+    arrays, stored = _read_arrays(path, document.get("sha256"))
+    if model != _parse_model(stored, path):
+        raise InputError(
+            f"{folder / CONFIG_FILE} describes another model than the weights beside it: "
+            "restore both files from one release"
+        )
+    wrong = _mismatch(arrays, model)
+    if wrong:
+        raise InputError(f"{path} does not fit its architecture: {wrong}: get it again")
+    return Weights(_nested(arrays, model), model, document.get("metadata") or {})
+
+
+def is_weights_folder(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds released weights."""
+    return (pathlib.Path(folder) / WEIGHTS_FILE).is_file()
+
+
+def _flat(params: Params, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(dict(value), f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _nested(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Params:
+    """The arrays in the tree of the architecture: subtrees without a parameter are kept."""
+
+    def fill(tree: Mapping[str, Any], prefix: str) -> Params:
+        return {
+            name: fill(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else jax.numpy.asarray(arrays[prefix + name])
+            for name, value in tree.items()
+        }
+
+    return fill(_expected(model), "")
+
+
+def _expected(model: ModelConfig) -> Params:
+    """Shapes of the architecture's parameters."""
+    return jax.eval_shape(lambda key: init(key, model), jax.random.key(0))
+
+
+def _mismatch(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> str | None:
+    """What is wrong with the arrays as parameters of the architecture, None where nothing is."""
+    expected = {name: leaf.shape for name, leaf in _flat(_expected(model))}
+    for name, shape in expected.items():
+        if name not in arrays:
+            return f"{name} is missing"
+        if arrays[name].shape != shape:
+            return f"{name} is {list(arrays[name].shape)} in place of {list(shape)}"
+    surplus = sorted(set(arrays) - set(expected))
+    return f"{surplus[0]} has no place in it" if surplus else None
+
+
+def _read_document(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"weights config {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"weights config {path} is not valid YAML: get it again") from None
+    if not isinstance(document, dict) or "model" not in document or "sha256" not in document:
+        raise InputError(f"{path} is no config of weights: it needs 'model' and 'sha256'")
+    return document
+
+
+def _read_arrays(path: pathlib.Path, checksum: Any) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays of a safetensors file of that checksum, and the architecture in its header."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"weights {path} cannot be read: {error.strerror}") from None
+    if found != checksum:
+        raise InputError(f"weights {path} are damaged (their checksum is wrong): get them again")
+    try:
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, json.loads((file.metadata() or {})["model"])
+    except (SafetensorError, KeyError, ValueError):
+        raise InputError(f"{path} is no weights file of this library: get it again") from None
+
+
+def _parse_model(document: Any, path: pathlib.Path) -> ModelConfig:
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: 'model' needs keys and values")
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise InputError(
+            f"{path}: model.{unknown[0]} is unknown to this version: update drivenmorph-jax"
+        )
+    try:
+        adapter = pydantic.TypeAdapter(ModelConfig)
+        return adapter.validate_json(json.dumps(document), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: model.{key} is {first['input']!r}: {first['msg']}") from None
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

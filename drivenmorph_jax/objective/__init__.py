@@ -1,0 +1,1 @@
+"""What a registration is trained for (losses, JAX) and judged by (metrics, NumPy)."""

@@ -1,0 +1,107 @@
+"""The ways to register a pair on the working grid: the network, or classical Demons."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model import (
+    ClassicalConfig,
+    ModelConfig,
+    Params,
+    Registration,
+    classical_demons,
+    register,
+)
+from drivenmorph_jax.pipeline.pretrained import Pretrained
+from drivenmorph_jax.pipeline.working_space import Shape, Spacing
+
+DEMONS_SPACING: Spacing = (2.0, 2.0, 2.0)
+
+
+Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"]], Registration]
+
+
+class Method(NamedTuple):
+    """A way to register; make it once for many pairs, so that it compiles once for each shape.
+
+    Attributes:
+        name: for the summary.
+        spacing: mm of the working grid; None is the fixed image's own.
+        least_shape: of the working grid; it grows where a brain does not fit. None: fit the brain.
+        solve: fixed and moving (D, H, W) to a Registration. Of each level's iterations one entry
+            remains: the sum of the driving forces, the last velocity, the last raw step.
+        details: plain values for the summary: constants, weights, checksum.
+    """
+
+    name: str
+    spacing: Spacing | None
+    least_shape: Shape | None
+    solve: Solve
+    details: dict[str, Any]
+
+
+def network_method(pretrained: Pretrained) -> Method:
+    """DrivenMorph with trained parameters, at the resolution that it was trained at."""
+
+    def solve(fixed, moving) -> Registration:
+        return _run_network(
+            pretrained.params, fixed[..., None], moving[..., None], cfg=pretrained.config
+        )
+
+    details = {"weights": pretrained.source, "sha256": pretrained.sha256}
+    return Method("drivenmorph", pretrained.spacing, pretrained.shape, solve, details)
+
+
+def demons_method(
+    cfg: ClassicalConfig = ClassicalConfig(), *, spacing: Spacing | None = DEMONS_SPACING
+) -> Method:
+    """Classical Demons: no weights."""
+
+    def solve(fixed, moving) -> Registration:
+        return _run_demons(fixed[..., None], moving[..., None], cfg=cfg)
+
+    details = {"variant": cfg.variant, "iterations": list(cfg.iterations)}
+    return Method("demons", spacing, None, solve, details)
+
+
+def solve_checked(method: Method, fixed: ndarray, moving: ndarray) -> Registration:
+    """The method's registration, on the host.
+
+    Raises:
+        InputError: it is not finite, which only damaged weights bring about.
+    """
+    registration = jax.device_get(method.solve(fixed, moving))
+    if not np.isfinite(registration.displacement).all():
+        origin = method.details.get("weights", method.name)
+        raise InputError(f"{origin}: the displacement is not finite: use other weights")
+    return registration
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _run_network(params: Params, fixed, moving, *, cfg: ModelConfig) -> Registration:
+    return _thinned(register(params, fixed, moving, cfg))
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _run_demons(fixed, moving, *, cfg: ClassicalConfig) -> Registration:
+    return _thinned(classical_demons(fixed, moving, cfg))
+
+
+def _thinned(registration: Registration) -> Registration:
+    """Without the iterations' own fields: hundreds of MB, of which one figure wants the sum."""
+    return registration._replace(
+        levels=tuple(
+            level._replace(
+                driving_force=level.driving_force.sum(0, keepdims=True),
+                velocity=level.velocity[-1:],
+                raw_step=level.raw_step[-1:],
+            )
+            for level in registration.levels
+        )
+    )

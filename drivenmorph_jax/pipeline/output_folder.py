@@ -1,0 +1,94 @@
+"""A folder of results that appears whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from drivenmorph_jax.errors import InputError
+
+_PREFIX = ".drivenmorph-"
+
+
+@contextlib.contextmanager
+def output_folder(output: str | Path, *, overwrite: bool, names: Sequence[str]) -> Iterator[Path]:
+    """Yield an empty folder to write into; what is in it becomes `output` if the block succeeds.
+
+    A new folder appears by one rename, its parents made as needed. Into one that exists the files
+    are moved one by one; with `overwrite` they replace those of the same names, results of an
+    earlier run that this one does not have (`names`) are removed, and nothing else is touched.
+
+    Args:
+        output: the folder.
+        overwrite: allow one that is not empty.
+        names: every file that a run may write.
+
+    Raises:
+        InputError: it is a file, not empty, or cannot be written; nothing is left behind.
+    """
+    output = Path(output).expanduser().absolute()
+    exists = check_output(output, overwrite=overwrite)
+    # On the file system of the output, so that a rename is all that is left to do.
+    place = output if exists else next(path for path in output.parents if path.exists())
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    except OSError as error:
+        raise InputError(_refusal(output, error)) from error
+    try:
+        yield staging
+        try:
+            if exists:
+                _move_into(staging, output, names)
+            else:
+                _become(staging, output)
+        except OSError as error:
+            raise InputError(_refusal(output, error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_output(output: str | Path, *, overwrite: bool) -> bool:
+    """Whether the folder exists; a run asks this first, before it spends time.
+
+    Raises:
+        InputError: it is a file, or holds something and may not be overwritten.
+    """
+    output = Path(output).expanduser().absolute()
+    try:
+        if not output.exists():
+            blocking = next(path for path in output.parents if path.exists())
+            if not blocking.is_dir():
+                raise InputError(f"output {output}: {blocking} is a file: choose another folder")
+            return False
+        if not output.is_dir():
+            raise InputError(f"output {output}: is a file: choose a folder")
+        if not overwrite and any(output.iterdir()):
+            raise InputError(
+                f"output {output}: is not empty: choose another folder, or add --overwrite"
+            )
+    except OSError as error:
+        raise InputError(_refusal(output, error)) from error
+    return True
+
+
+def _move_into(staging: Path, output: Path, names: Sequence[str]) -> None:
+    written = {path.name for path in staging.iterdir()}
+    for name in set(names) - written:
+        (output / name).unlink(missing_ok=True)
+    for name in sorted(written):
+        os.replace(staging / name, output / name)
+
+
+def _become(staging: Path, output: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    staging.chmod(0o777 & ~mask)  # mkdtemp's own is private.
+    output.parent.mkdir(parents=True, exist_ok=True)
+    staging.rename(output)
+
+
+def _refusal(output: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"output {output}: cannot be written ({reason}): choose another folder"

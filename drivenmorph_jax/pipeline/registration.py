@@ -1,0 +1,80 @@
+"""Two images in memory, of any geometry; the map between them, and the moved image."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from drivenmorph_jax.alignment import align
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images import Volume, canonical, warp_volume, world_displacement
+from drivenmorph_jax.model import Registration
+from drivenmorph_jax.pipeline.methods import Method, solve_checked
+from drivenmorph_jax.pipeline.stages import Stages
+from drivenmorph_jax.pipeline.working_space import WorkingPair, choose_grid, to_working_space
+
+
+class Registered(NamedTuple):
+    """A registration; all maps are pull-back, from the fixed to the moving world, in RAS mm.
+
+    Attributes:
+        displacement: (X, Y, Z, 3) mm on the fixed image's own grid, the affine included: the fixed
+            image's point x corresponds to the moving image's x + displacement(x).
+        matrix: (4, 4), the affine alone.
+        warped: the moving image on the fixed image's own grid, resampled once.
+        working: the pair as the method saw it, after the affine.
+        deformable: what the method found after the affine, in voxels of the working grid.
+        alignment_score: correlation of the tissue after the affine.
+    """
+
+    displacement: Float[ndarray, "x y z 3"]
+    matrix: Float[ndarray, "4 4"]
+    warped: Volume
+    working: WorkingPair
+    deformable: Registration
+    alignment_score: float
+
+
+def register_volumes(
+    fixed: Volume, moving: Volume, method: Method, *, stages: Stages | None = None
+) -> Registered:
+    """Register two brain-extracted images of any orientation, spacing and shape.
+
+    An affine from the brains' centres, then the method on its working grid, then both as one
+    displacement on the fixed image's own grid, through which the moving image is sampled once
+    (linear).
+
+    Args:
+        fixed, moving: background exactly 0.
+        method: `network_method(...)` or `demons_method(...)`.
+        stages: told what is being done, and keeps the seconds.
+
+    Raises:
+        InputError: the brains do not fit the method's grid, or do not meet.
+    """
+    stages = stages or Stages()
+    straight = canonical(fixed), canonical(moving)
+    grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
+    with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
+        matrix, score = _align(*straight)
+    shape = " x ".join(str(size) for size in grid.shape)
+    with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
+        working = to_working_space(*straight, matrix, grid)
+    with stages.stage("deform", f"deforming: {method.name} (compiles on its first run)"):
+        deformable = solve_checked(method, working.fixed, working.moving)
+    with stages.stage("resample", "moving the image through the whole map"):
+        displacement = world_displacement(
+            np.asarray(deformable.displacement), grid.affine, matrix, fixed.shape, fixed.affine
+        )
+        warped = warp_volume(moving, displacement, fixed.affine)
+    return Registered(displacement, matrix, warped, working, deformable, score)
+
+
+def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], float]:
+    # As NumPy arrays: the search pads them on the host, without a compilation per shape.
+    found = align(fixed.data, moving.data, fixed.affine, moving.affine)  # type: ignore[arg-type]
+    matrix = np.asarray(found.matrix, np.float64)
+    if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) <= 0:
+        raise InputError("the affine alignment failed: check that both images show a brain")
+    return matrix, float(found.score)

@@ -1,0 +1,130 @@
+"""The common grid on which a pair is registered: along R, A, S, at the network's resolution."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy import ndimage
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+
+# The grid grows by this many voxels, so that few shapes, and few compilations, serve all brains.
+SHAPE_STEP = 16
+# The coarsest level of the pyramid still has a few voxels of such a brain.
+_FEWEST_VOXELS = 12
+# 512 mm at 2 mm: more is stray voxels, and would exhaust the memory.
+_MOST_VOXELS = 256
+_BRIGHT_PERCENTILE = 99.9
+_FWHM_TO_SIGMA = 1 / 2.3548
+_LEAST_COVERAGE = 0.1
+
+Spacing = tuple[float, float, float]
+Shape = tuple[int, int, int]
+
+
+class WorkingPair(NamedTuple):
+    """Both brains on one grid.
+
+    Attributes:
+        grid: along R, A, S, around the fixed brain.
+        fixed: (D, H, W) float32, 0 outside the brain, bright tissue near 1.
+        moving: the same, after the affine.
+    """
+
+    grid: Grid
+    fixed: Float[ndarray, "d h w"]
+    moving: Float[ndarray, "d h w"]
+
+
+def choose_grid(fixed: Volume, *, spacing: Spacing | None, least_shape: Shape | None) -> Grid:
+    """The working grid of a fixed image.
+
+    Args:
+        fixed: with axes R, A, S (`canonical`).
+        spacing: mm; None is the image's own.
+        least_shape: the grid's shape where the brain fits into it; it grows in steps of 16 where
+            not. None is the smallest multiple of 16.
+
+    Raises:
+        InputError: the brain is too small or too large for this spacing.
+    """
+    steps = np.asarray(fixed.spacing if spacing is None else spacing, np.float64)
+    step = (float(steps[0]), float(steps[1]), float(steps[2]))
+    tight = working_grid(fixed, step, margin=0.0)
+    spans = " x ".join(f"{n * s:.0f}" for n, s in zip(tight.shape, step, strict=True))
+    at = " x ".join(f"{s:.3g}" for s in step)
+    if min(tight.shape) < _FEWEST_VOXELS:
+        raise InputError(
+            f"fixed image: its brain spans {spans} mm, too little to register at {at} mm: check "
+            "the voxel size in the header"
+        )
+    grown = working_grid(fixed, step, margin=max(step), multiple_of=SHAPE_STEP)
+    if max(grown.shape) > _MOST_VOXELS:
+        raise InputError(
+            f"fixed image: its brain spans {spans} mm: clear stray voxels outside the brain, and "
+            "check the voxel size in the header"
+        )
+    if least_shape is None:
+        return grown
+    needed = working_grid(fixed, step, margin=max(step)).shape
+    x, y, z = (_grow(size, least) for size, least in zip(needed, least_shape, strict=True))
+    return working_grid(fixed, step, shape=(x, y, z))
+
+
+def to_working_space(
+    fixed: Volume, moving: Volume, matrix: Float[ndarray, "4 4"], grid: Grid
+) -> WorkingPair:
+    """Both images on the grid, intensities as in training.
+
+    Args:
+        fixed, moving: brain-extracted.
+        matrix: fixed world to moving world, RAS mm.
+        grid: in the fixed world.
+
+    Raises:
+        InputError: nothing of an image falls on the grid.
+    """
+    return WorkingPair(
+        grid,
+        _working_image(fixed, np.eye(4), grid, "fixed image"),
+        _working_image(moving, matrix, grid, "moving image"),
+    )
+
+
+def _grow(needed: int, least: int) -> int:
+    return least + max(0, -(-(needed - least) // SHAPE_STEP)) * SHAPE_STEP
+
+
+def _working_image(volume: Volume, matrix, grid: Grid, name: str) -> Float[ndarray, "d h w"]:
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    sigmas = _antialiasing(volume.spacing, spacing.max())
+    smoothed = _smooth(volume, volume.data, sigmas)
+    data = resample(smoothed, *grid, matrix=matrix).data
+    if any(sigmas):
+        # Smoothing carries a faint rim far into the background, which must stay exactly 0.
+        brain = _smooth(volume, (volume.data != 0).astype(np.float32), sigmas)
+        data[resample(brain, *grid, matrix=matrix).data < _LEAST_COVERAGE] = 0
+    data = np.maximum(data, 0)
+    inside = data[data > 0]
+    if len(inside) == 0:
+        raise InputError(
+            f"{name}: nothing of it meets the other brain: check the orientation in both headers"
+        )
+    return (data / np.percentile(inside, _BRIGHT_PERCENTILE)).astype(np.float32)
+
+
+def _antialiasing(spacing: np.ndarray, target: float) -> list[float]:
+    """Widths in voxels that bring voxels of `spacing` to the blur of the coarser target."""
+    blur = np.sqrt(np.maximum(target**2 - spacing**2, 0)) * _FWHM_TO_SIGMA / spacing
+    return [float(width) if width > 0.2 else 0.0 for width in blur]
+
+
+def _smooth(volume: Volume, data: np.ndarray, sigmas: list[float]) -> Volume:
+    if not any(sigmas):
+        return Volume(data, volume.affine)
+    smoothed = ndimage.gaussian_filter(
+        data, sigmas, output=np.float32, mode="constant", truncate=3.0
+    )
+    return Volume(smoothed, volume.affine)

@@ -1,0 +1,1 @@
+"""Geometry on voxel grids: sampling, fields, filters, convolution. Pure JAX, no network."""

@@ -1,0 +1,1 @@
+"""Training: state, step, backends, checkpoints, the loop, and a whole run."""

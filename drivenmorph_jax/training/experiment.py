@@ -1,0 +1,169 @@
+"""A whole training run, from its config to its last checkpoint."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+from drivenmorph_jax.data.config import DataConfig
+from drivenmorph_jax.data.dataset import TrainingData, load_training
+from drivenmorph_jax.data.loader import PairLoader
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.drivenmorph import Params, init, register
+from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.objective.loss import LossConfig
+from drivenmorph_jax.training.checkpoint import Checkpoints
+from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
+from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.monitor import make_monitor
+from drivenmorph_jax.training.optimiser import make_optimiser
+from drivenmorph_jax.training.pair_loss import make_pair_loss
+from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
+from drivenmorph_jax.training.settings import TrainingConfig
+from drivenmorph_jax.training.state import create_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that defines a run, one section for each part."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) -> Outcome:
+    """Train as the config says, in a run folder, from the start or from its last checkpoint.
+
+    With `resume` a folder without checkpoints starts from the beginning, so that a job script can
+    always pass it.
+
+    Raises:
+        InputError: the config, the data or the folder cannot be used.
+        TrainingError: a loss or gradient is not finite.
+    """
+    cfg = config.training
+    folder = open_run_folder(pathlib.Path(run_dir), resume=resume)
+    document = as_document(config)
+    checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
+    if resume:
+        _check_same_model(document, checkpoints)
+
+    # Data: pairs to train on, and pairs held out to evaluate on the way.
+    training, held_out = load_training(config.data, progress=_say)
+    batches = open_batches(training, config)
+
+    # Model, loss and optimiser.
+    params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
+    params = jax.jit(init, static_argnums=1)(params_key, config.model)
+
+    def apply(params: Params, fixed: Array, moving: Array) -> Registration:
+        return register(params, fixed, moving, config.model)
+
+    loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
+    optimiser = make_optimiser(cfg.optimiser, cfg.steps)
+
+    # Step, on the devices there are.
+    backend = make_backend(
+        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+    )
+    state = backend.place_state(create_state(step_key, params, optimiser))
+    evaluate = None
+    if held_out.pairs:
+        evaluate = make_monitor(apply, held_out, jax.local_devices()[: backend.devices])
+
+    # Resume: first the state, then the place in the data, then the logs from there on.
+    seconds = 0.0
+    if resume and checkpoints.latest_step() is not None:
+        restored = checkpoints.restore(state, say=_say)
+        state, seconds = restored.state, restored.progress["seconds"]
+        batches.set_state(restored.progress["loader"])
+    step = int(state.step)
+    describe_run(folder, document, first_step=step)
+    metric_log = MetricLog(folder, first_step=step, tensorboard=cfg.tensorboard)
+    reporter = make_reporter(cfg.steps, step)
+    _introduce(reporter, folder, params, backend.name, backend.devices, step, cfg)
+
+    try:
+        return train_loop(
+            state,
+            backend=backend,
+            batches=batches,
+            checkpoints=checkpoints,
+            cfg=cfg,
+            config_document=document,
+            metric_log=metric_log,
+            reporter=reporter,
+            evaluate=evaluate,
+            seconds_before=seconds,
+        )
+    finally:
+        reporter.close()
+        metric_log.close()
+        checkpoints.close()
+        batches.close()
+
+
+def open_batches(training: TrainingData, config: Config) -> PairLoader:
+    """Endless batches of random pairs, with labels numbered 1, 2, … where the loss needs them."""
+    return PairLoader(
+        training.subjects,
+        batch_size=config.training.batch,
+        seed=config.training.seed,
+        pairs=training.pairs,
+        flip=config.data.flip,
+        labels="consecutive" if config.loss.dice_weight else "none",
+        label_table=training.label_table,
+        threads=config.data.threads,
+        read_ahead=config.data.read_ahead,
+    )
+
+
+def label_values(training: TrainingData) -> tuple[int, ...]:
+    """The numbers that labels have in a batch."""
+    return () if training.label_table is None else tuple(range(1, len(training.label_table) + 1))
+
+
+def as_document(config: Any) -> dict[str, Any]:
+    """A config as plain values that JSON and YAML can hold."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _check_same_model(document: dict[str, Any], checkpoints: Checkpoints) -> None:
+    saved = checkpoints.read_config()
+    if saved is None:
+        return
+    for key, value in document["model"].items():
+        before = saved.get("model", {}).get(key)
+        if value != before:
+            raise InputError(
+                f"cannot resume {checkpoints.folder.parent}: model.{key} is {value}, the "
+                f"checkpoint has {before}; train another model in another --run-dir"
+            )
+
+
+def _introduce(
+    reporter: Reporter,
+    folder: pathlib.Path,
+    params: Any,
+    backend: str,
+    devices: int,
+    step: int,
+    cfg: TrainingConfig,
+) -> None:
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    platform = jax.local_devices()[0].platform
+    reporter.note(f"run folder {folder}")
+    reporter.note(f"{count:,} parameters; {backend} on {devices} {platform} device(s)")
+    verb = f"resuming after step {step}" if step else "starting"
+    reporter.note(f"{verb}: {cfg.steps} steps of {cfg.batch} pair(s)")

@@ -1,0 +1,81 @@
+"""The folder of a run: what was run, with what, and what came of it."""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import yaml
+
+from drivenmorph_jax.errors import InputError
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def open_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
+    """Make the folder, or check that it may be continued.
+
+    Raises:
+        InputError: it holds checkpoints and `resume` is false, or it cannot be written.
+    """
+    folder = folder.expanduser().absolute()
+    checkpoints = folder / "checkpoints"
+    started = checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
+    if started and not resume:
+        raise InputError(
+            f"{folder} already holds a run: add --resume to continue it, or choose another "
+            "with --run-dir"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
+def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: int) -> None:
+    """Write `config.yaml`, and a line in `starts.jsonl` for this start of the run.
+
+    A line has the time, command, step, git commit (and whether files differ from it), versions
+    and devices.
+    """
+    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    record = {
+        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "after_step": first_step,
+        **_git_state(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("drivenmorph-jax", *_PACKAGES)},
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
+    }
+    with (folder / "starts.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the checkout that this code runs from, nulls where it is not one."""
+
+    def git(*args: str) -> str | None:
+        command = ["git", "-C", str(pathlib.Path(__file__).parent), *args]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return {"git_commit": commit, "git_changed": bool(changes) if commit else None}

@@ -1,0 +1,48 @@
+"""How a run is trained: the `training` section of a config."""
+
+import dataclasses
+from typing import Literal
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.augment import AugmentConfig
+from drivenmorph_jax.training.optimiser import OptimiserConfig
+from drivenmorph_jax.training.parallel import BackendName
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a run.
+
+    Attributes:
+        steps: updates in all, those before a resume included.
+        batch: pairs per update, over all devices.
+        seed: of the parameters, the order of the pairs and every random draw.
+        backend: "single", "pmap" (data-parallel over the local devices), or "auto".
+        log_every, evaluate_every, checkpoint_every: in steps; 0 for never (the last step is
+            always logged, evaluated unless `evaluate_every` is 0, and saved).
+        keep: checkpoints kept beside the best one.
+        best_metric, best_mode: which evaluation result names the best checkpoint.
+        tensorboard: also write TensorBoard event files.
+    """
+
+    steps: int = 1000
+    batch: int = 1
+    seed: int = 0
+    backend: BackendName = "auto"
+    log_every: int = 10
+    evaluate_every: int = 250
+    checkpoint_every: int = 250
+    keep: int = 3
+    best_metric: str = "dice"
+    best_mode: Literal["max", "min"] = "max"
+    tensorboard: bool = True
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in {"steps": 1, "batch": 1, "keep": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"training.{name} is {getattr(self, name)}: at least {least}")
+        for name in ("log_every", "evaluate_every", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise InputError(f"training.{name} is {getattr(self, name)}: 0 (never) or more")

@@ -1,0 +1,67 @@
+"""One training step as one shard sees it; every way of running it in parallel wraps this one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from drivenmorph_jax.training.optimiser import update_average
+from drivenmorph_jax.training.state import TrainState
+
+Metrics = dict[str, Float[Array, ""]]
+# (params, batch, keys) -> (mean loss over the batch, its terms). Every leaf of the batch has a
+# leading batch axis; keys holds one key per example.
+LossFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
+Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+
+def make_step(
+    loss_fn: LossFunction,
+    optimiser: optax.GradientTransformation,
+    *,
+    ema_decay: float,
+    axis: str | None = None,
+) -> Step:
+    """Build `step(state, batch) -> (state, metrics)`.
+
+    Args:
+        loss_fn: mean loss of a batch, and its terms.
+        optimiser: see `make_optimiser`.
+        ema_decay: see `update_average`.
+        axis: name of the mapped axis over which shards of the batch are averaged, None for one
+            shard. Gradients must be local to the shard (as under pmap) for the mean to be right.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        keys = _example_keys(state, batch, axis)
+        (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, batch, keys
+        )
+        metrics = {"loss": loss, **terms}
+        if axis is not None:
+            metrics, gradients = jax.lax.pmean((metrics, gradients), axis)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
+        metrics["update_norm"] = optax.tree.norm(updates)
+        state = TrainState(
+            params=params,
+            ema_params=update_average(state.ema_params, params, state.step, ema_decay),
+            opt_state=opt_state,
+            step=state.step + 1,
+            key=state.key,
+        )
+        return state, metrics
+
+    return step
+
+
+def _example_keys(state: TrainState, batch: Any, axis: str | None) -> PRNGKeyArray:
+    """One key per example, from (seed, step, place in the whole batch): the same on any devices."""
+    size = jax.tree.leaves(batch)[0].shape[0]
+    first = 0 if axis is None else jax.lax.axis_index(axis) * size
+    step_key = jax.random.fold_in(state.key, state.step)
+    return jax.vmap(lambda place: jax.random.fold_in(step_key, place))(first + jnp.arange(size))

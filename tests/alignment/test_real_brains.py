@@ -1,0 +1,71 @@
+"""Alignment of real brains: imposed transforms, and pairs of people."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from drivenmorph_jax.alignment import align
+from drivenmorph_jax.images import Volume, load_labels, load_volume, resample, working_grid
+from tests.alignment.brains import error
+
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+
+
+def random_transform(rng, centre, *, scaled: bool) -> np.ndarray:
+    """Up to 45°, 60 mm and, if scaled, scales of 0.8 to 1.25, about `centre`."""
+    axis, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+    linear = Rotation.from_rotvec(np.radians(rng.uniform(0, 45)) * axis).as_matrix()
+    if scaled:
+        linear = linear @ np.diag(rng.uniform(0.8, 1.25, 3))
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = centre + rng.uniform(0, 60) * way - linear @ centre
+    return matrix
+
+
+@pytest.mark.parametrize(("contrast", "similarity"), [("t1", "ncc"), ("t2", "mi"), ("flair", "mi")])
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_imposed_transforms(contrast, similarity, kind, real_data):
+    folder = real_data / "contrasts_1mm"
+    fixed = load_volume(folder / "patient07_t1.nii.gz")
+    moving = load_volume(folder / f"patient07_{contrast}.nii.gz")
+    voxels = np.argwhere(fixed.data != 0)[::997]
+    points = voxels @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        truth = random_transform(rng, points.mean(axis=0), scaled=kind == "affine")
+        moved = Volume(moving.data, truth @ moving.affine)
+        there = resample(moved, *working_grid(moved, 1.3))
+        result = align(
+            fixed.data, there.data, fixed.affine, there.affine, kind=kind, similarity=similarity
+        )
+        distance, angle = error(result.matrix, truth, points)
+        assert distance < 1
+        assert angle < 1
+
+
+def test_pairs_of_people_agree_better_than_by_their_centres(real_data):
+    paths = sorted((real_data / "ixi_2mm" / "val").glob("*_t1.nii.gz"))[:5]
+    images = [load_volume(path) for path in paths]
+    labels = [load_labels(str(path).replace("_t1", "_seg")) for path in paths]
+    overlaps = {}
+    for kind in ("translation", "affine"):
+        overlaps[kind] = []
+        for i in range(len(paths) - 1):
+            fixed, moving = images[i], images[i + 1]
+            result = align(fixed.data, moving.data, fixed.affine, moving.affine, kind=kind)
+            warped = resample(
+                labels[i + 1], fixed.shape, fixed.affine, matrix=np.asarray(result.matrix), order=0
+            )
+            overlaps[kind].append(mean_dice(labels[i].data, warped.data))
+    gain = np.array(overlaps["affine"]) - overlaps["translation"]
+    assert (gain > 0.02).all()
+    assert np.mean(overlaps["affine"]) > 0.63
+
+
+def mean_dice(a, b) -> float:
+    scores = [
+        2 * ((a == n) & (b == n)).sum() / ((a == n).sum() + (b == n).sum())
+        for n in np.unique(a)[1:]
+    ]
+    return float(np.mean(scores))

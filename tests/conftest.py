@@ -1,0 +1,20 @@
+"""Test set-up: several CPU devices, strict ranks, and the real data where it is present."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """Folder of real brain images: $DRIVENMORPH_DATA, else ../shared/data beside the checkout."""
+    default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("DRIVENMORPH_DATA", default))
+    if not (folder / "labels.tsv").is_file():
+        pytest.skip(f"no real data at {folder}: set DRIVENMORPH_DATA to the data folder")
+    return folder

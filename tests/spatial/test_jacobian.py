@@ -1,0 +1,63 @@
+"""Jacobians against closed forms."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.spatial.jacobian import determinant, jacobian_determinant, jacobian_matrix
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_affine_field_is_exact_up_to_the_border(n):
+    matrix = np.array([[1.1, 0.2, -0.1], [-0.1, 0.9, 0.05], [0.3, 0.1, 1.2]])[:n, :n]
+    grid = np.moveaxis(np.indices((5, 6, 7)[:n], float), 0, -1)
+    u = jnp.asarray(grid @ (matrix - np.eye(n)).T, jnp.float32)
+    expected = np.broadcast_to(matrix, (*u.shape[:-1], n, n))
+    np.testing.assert_allclose(jacobian_matrix(u), expected, atol=2e-6)
+    np.testing.assert_allclose(jacobian_determinant(u), np.linalg.det(matrix), atol=1e-5)
+
+
+def _periodic(size):
+    """A field on a periodic box, in voxels, and the determinant of its map."""
+    t = 2 * np.pi * np.indices((size,) * 3) / size
+    a, b, c = 0.3, 0.25, -0.2
+    waves = (a * np.sin(t[0]) * np.cos(t[1]), b * np.sin(t[1]) * np.cos(t[2]), c * np.sin(t[2] + t[0]))
+    u = np.stack(waves, axis=-1) * size / (2 * np.pi)
+    zero = np.zeros_like(t[0])
+    slopes = np.array(
+        [
+            [a * np.cos(t[0]) * np.cos(t[1]), -a * np.sin(t[0]) * np.sin(t[1]), zero],
+            [zero, b * np.cos(t[1]) * np.cos(t[2]), -b * np.sin(t[1]) * np.sin(t[2])],
+            [c * np.cos(t[2] + t[0]), zero, c * np.cos(t[2] + t[0])],
+        ]
+    )
+    return jnp.asarray(u, jnp.float32), np.linalg.det(np.moveaxis(slopes, (0, 1), (-2, -1)) + np.eye(3))
+
+
+def test_periodic_field_converges_with_the_square_of_the_spacing():
+    errors = []
+    for size in (12, 24):
+        u, expected = _periodic(size)
+        inside = np.s_[1:-1, 1:-1, 1:-1]
+        errors.append(np.abs(jacobian_determinant(u)[inside] - expected[inside]).max())
+    assert errors[0] < 0.1
+    assert errors[1] < errors[0] / 3.2
+
+
+def test_a_shear_along_one_axis_keeps_the_volume():
+    profile = np.random.default_rng(0).normal(size=(1, 6, 7, 1))
+    u = np.concatenate([np.broadcast_to(profile, (5, 6, 7, 1)), np.zeros((5, 6, 7, 2))], axis=-1)
+    np.testing.assert_allclose(jacobian_determinant(jnp.asarray(u, jnp.float32)), 1, atol=1e-6)
+
+
+def test_reflection_counts_as_a_fold():
+    x = jnp.arange(6.0)
+    u = jnp.zeros((6, 4, 4, 3)).at[..., 0].set(-2 * x.reshape(6, 1, 1))
+    np.testing.assert_allclose(jacobian_determinant(u), -1, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_determinant_is_numpys(n):
+    matrices = np.random.default_rng(0).normal(size=(20, n, n))
+    got = determinant(jnp.asarray(matrices, jnp.float32))
+    np.testing.assert_allclose(got, np.linalg.det(matrices), atol=1e-5)

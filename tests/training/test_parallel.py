@@ -1,0 +1,59 @@
+import jax
+import numpy as np
+import pytest
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.optimiser import make_optimiser
+from drivenmorph_jax.training.parallel import make_backend
+
+
+def backend(tiny, name, batch=8):
+    optimiser = make_optimiser(tiny.OPTIMISER, 6)
+    return make_backend(name, tiny.loss_fn, optimiser, batch=batch, ema_decay=0.9)
+
+
+def run(tiny, name, steps):
+    made = backend(tiny, name)
+    state, batches, losses = made.place_state(tiny.new_state()), tiny.Batches(), []
+    for _ in range(steps):
+        state, metrics = made.step(state, made.place_batch(next(batches)))
+        losses.append({name: float(value) for name, value in metrics.items()})
+    return made, state, losses
+
+
+def test_pmap_gives_the_loss_and_gradient_of_one_device(tiny):
+    one, single_state, single = run(tiny, "single", 4)
+    many, pmap_state, pmap = run(tiny, "auto", 4)
+    assert (one.devices, many.name, many.devices) == (1, "pmap", 8)
+    for a, b in zip(single, pmap, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    # Adam's first moment is a mean of gradients: a factor n in them would show here, where
+    # clipping and Adam's scaling hide it from the parameters.
+    for a, b in zip(
+        jax.tree.leaves(single_state.opt_state), jax.tree.leaves(pmap_state.opt_state), strict=True
+    ):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-7)
+    for a, b in zip(
+        jax.tree.leaves(single_state.params), jax.tree.leaves(pmap_state.params), strict=True
+    ):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["single", "pmap"])
+def test_the_step_compiles_once_and_uses_up_its_state(tiny, name):
+    made = backend(tiny, name)
+    first, batches = made.place_state(tiny.new_state()), tiny.Batches()
+    state, _ = made.step(first, made.place_batch(next(batches)))
+    assert first.params["w"].is_deleted()
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compilations.append(event) if "compile" in event else None
+    )
+    for _ in range(3):
+        state, _ = made.step(state, made.place_batch(next(batches)))
+    assert compilations == []
+
+
+def test_a_batch_that_does_not_divide_is_refused(tiny):
+    with pytest.raises(InputError, match=r"training.batch is 3.*8 devices"):
+        backend(tiny, "pmap", batch=3)

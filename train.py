@@ -1,0 +1,46 @@
+"""Train DrivenMorph.
+
+python train.py --config configs/quickstart.yaml [--resume] [--run-dir DIR] [section.key=value …]
+"""
+
+import argparse
+import pathlib
+import sys
+
+from drivenmorph_jax.config import load_config
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.training.experiment import train
+from drivenmorph_jax.training.loop import TrainingError
+
+
+def main() -> int:
+    """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved."""
+    arguments = parse_arguments()
+    run_dir = arguments.run_dir or pathlib.Path("runs") / arguments.config.stem
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        enable_compilation_cache()
+        outcome = train(config, run_dir, resume=arguments.resume)
+    except (InputError, TrainingError) as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    if outcome.signal_number is not None:
+        print(f"stopped by a signal after step {int(outcome.state.step)}: continue with --resume")
+        return 128 + outcome.signal_number
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train DrivenMorph.")
+    parser.add_argument("--config", type=pathlib.Path, required=True, help="a file of configs/")
+    parser.add_argument("--run-dir", type=pathlib.Path, help="default: runs/NAME of the config")
+    parser.add_argument("--resume", action="store_true", help="from the run's last checkpoint")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="such as training.steps=100"
+    )
+    return parser.parse_intermixed_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
