@@ -13,7 +13,7 @@ from numpy import ndarray
 VARIANTS = {"ants_syn": "SyNOnly", "ants_syn_own_affine": "SyN", "ants_syncc_own_affine": "SyNCC"}
 
 
-def register_syn(
+def register(
     variant: str, fixed: ndarray, moving: ndarray, spacing: tuple[float, float, float]
 ) -> tuple[ndarray, float]:
     """Displacement with ANTs' affine included, (D, H, W, 3) in voxels, and the seconds it took.
@@ -28,6 +28,7 @@ def register_syn(
             moving_image,
             type_of_transform=VARIANTS[variant],
             outprefix=str(pathlib.Path(folder) / "syn_"),
+            random_seed=1,
         )
         seconds = time.perf_counter() - start
         return composed_field(fixed_image, moving_image, result["fwdtransforms"], folder), seconds

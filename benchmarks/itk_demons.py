@@ -1,7 +1,7 @@
 """Demons as SimpleITK has them, on arrays of the common grid."""
 
-import SimpleITK as sitk
 import numpy as np
+import SimpleITK as sitk
 from numpy import ndarray
 
 VARIANTS = {
@@ -17,7 +17,7 @@ SETTINGS = {
 }
 
 
-def register_demons(
+def register(
     variant: str, fixed: ndarray, moving: ndarray, spacing: tuple[float, float, float]
 ) -> ndarray:
     """Displacement of histogram-matched, multi-resolution Demons, (D, H, W, 3) in voxels.

@@ -56,12 +56,15 @@ def parse_config(
     if not isinstance(document, dict):
         raise InputError(f"{source}: needs keys and values, as in 'training: {{steps: 100}}'")
     _check_keys(document, Config, source)
-    _resolve_paths(document, folder or pathlib.Path.cwd())
+    changes: dict[str, Any] = {}
     for override in overrides:
         change = _parse_override(override)
         _check_keys(change, Config, f"override {override}")
         _resolve_paths(change, pathlib.Path.cwd())
-        _merge(document, change)
+        _merge(changes, change)
+    # A path that is overridden is never looked at: it may name a variable that is not set.
+    _resolve_paths(document, folder or pathlib.Path.cwd(), except_for=changes)
+    _merge(document, changes)
     return validate(document, Config, source)
 
 
@@ -163,16 +166,23 @@ def _dataclass_in(hint: Any) -> type | None:
     return next((m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m)), None)
 
 
-def _resolve_paths(document: dict[str, Any], folder: pathlib.Path) -> None:
+def _resolve_paths(
+    document: dict[str, Any], folder: pathlib.Path, *, except_for: dict[str, Any] | None = None
+) -> None:
     for dotted in _PATH_KEYS:
         *sections, name = dotted.split(".")
-        holder: Any = document
+        holder, replaced = document, except_for or {}
         for section in sections:
-            holder = holder.get(section) if isinstance(holder, dict) else None
-        if isinstance(holder, dict) and isinstance(holder.get(name), str):
+            holder, replaced = _section(holder, section), _section(replaced, section)
+        if isinstance(holder.get(name), str) and name not in replaced:
             text = holder[name]
             if name != "labels" or any(mark in text for mark in "/.$~"):
                 holder[name] = _resolve(text, folder, dotted)
+
+
+def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
+    inner = document.get(name)
+    return inner if isinstance(inner, dict) else {}
 
 
 def _resolve(text: str, folder: pathlib.Path, key: str) -> str:

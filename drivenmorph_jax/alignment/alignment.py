@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from drivenmorph_jax.alignment.lattice import Lattice, clip_bright, lattice, locate_brain
 from drivenmorph_jax.alignment.pose import Kind, Pose, active, move, world_matrix
@@ -34,17 +34,15 @@ class AlignmentConfig:
         resolution: per axis of the moving lattice, a cube of four times the brain's root mean
             square radius (some 235 mm): 28 points are 8.4 mm apart, 84 are 2.8 mm.
         iterations: steps with all parameters free, at each level.
-        candidates: poses that each level begins with.
-        start_iterations: rigid steps at the coarsest level, from all starts and from its best
-            `start_candidates`.
+        candidates: poses that each level begins with, the best of those before.
+        start_iterations: rigid steps before, from all starts, then from the first candidates.
     """
 
     points: tuple[int, ...] = (20, 40, 60)
     resolution: tuple[int, ...] = (28, 56, 84)
     iterations: tuple[int, ...] = (10, 8, 5)
-    candidates: tuple[int, ...] = (4, 2, 1)
+    candidates: tuple[int, ...] = (8, 2, 1)
     start_iterations: tuple[int, int] = (4, 6)
-    start_candidates: int = 10
 
 
 class Alignment(NamedTuple):
@@ -63,10 +61,10 @@ class Alignment(NamedTuple):
 
 
 def align(
-    fixed: Float[Array, "x y z"],
-    moving: Float[Array, "u v w"],
-    fixed_affine: Float[Array, "4 4"],
-    moving_affine: Float[Array, "4 4"],
+    fixed: Num[Array | np.ndarray, "x y z"],
+    moving: Num[Array | np.ndarray, "u v w"],
+    fixed_affine: Float[Array | np.ndarray, "4 4"],
+    moving_affine: Float[Array | np.ndarray, "4 4"],
     *,
     kind: Kind = "affine",
     similarity: Similarity = "ncc",
@@ -135,24 +133,22 @@ def _search(fixed, moving, free, *, similarity: Similarity, config: AlignmentCon
     poses = _starts(fixed, moving, free)
     rigid = free * (jnp.arange(12) < 6)
     first, second = config.start_iterations
-    stages = [
-        (constant[0], rigid, first, len(poses.linear)),
-        (constant[0], rigid, second, config.start_candidates),
-    ]
+    stages = [(constant[0], [rigid] * first, len(poses.linear))]
     for level, steps, count in zip(constant, config.iterations, config.candidates, strict=True):
-        stages.append((level, free, steps, count))
+        before = [rigid] * second if level is constant[0] else []
+        stages.append((level, before + [free] * steps, count))
     scores = jnp.zeros(len(poses.linear), free.dtype)
-    for level, which, steps, count in stages:
+    for level, schedule, count in stages:
         poses = _best(poses, scores, count)
-        run = partial(ascend, similarity=similarity, iterations=steps)
-        poses, scores = jax.vmap(run, in_axes=(None, 0, None))(level, poses, which)
+        run = partial(ascend, similarity=similarity)
+        poses, scores = jax.vmap(run, in_axes=(None, 0, None))(level, poses, jnp.stack(schedule))
     pose = jax.tree.map(lambda leaf: leaf[0], _best(poses, scores, 1))
     pose = _implicit(levels[-1], pose, free, similarity)
     matrix = world_matrix(pose, fixed_levels[-1].centre, moving_levels[-1].centre)
     reached = evaluate(levels[-1], pose, similarity)
     score = reached.tissue
     if similarity == "ncc":
-        score = jnp.sqrt(jnp.maximum(1 - jnp.exp(-2 * score), 0))
+        score = jnp.sqrt(jnp.maximum(1 - jnp.exp(-2 * score), 1e-12))
     return Alignment(matrix, score, reached.outline)
 
 

@@ -142,27 +142,24 @@ def _variance(values, weight):
 def ascend(
     problem: Problem,
     pose: Pose,
-    free: Float[Array, "12"],
+    schedule: Float[Array, "steps 12"],
     similarity: Similarity,
-    *,
-    iterations: int,
 ) -> tuple[Pose, Float[Array, ""]]:
-    """The pose after `iterations` tried steps, and its score.
+    """The pose after the scheduled steps, less those that lowered the score, and its score.
 
     Args:
         problem: the level.
         pose: where to begin.
-        free: (12,) 1 for the parameters that may change, else 0.
+        schedule: (steps, 12) for each step, 1 for the parameters that may change, else 0.
         similarity: "ncc" or "mi".
-        iterations: steps tried; those that lower the score are undone.
     """
-    held = jnp.diag(1 - free)
 
-    def body(state, _):
+    def body(state, free):
         pose, there, damping = state
         diagonal = jnp.diagonal(there.curvature)
         ridge = damping * (diagonal + 1e-3 * diagonal.mean())
-        system = (there.curvature + jnp.diag(ridge)) * free[:, None] * free[None, :] + held
+        system = (there.curvature + jnp.diag(ridge)) * free[:, None] * free[None, :]
+        system = system + jnp.diag(1 - free)
         step = jnp.linalg.solve(system, there.slope * free)
         # A quarter of the radius is some 15°: beyond, the linear model is worth nothing.
         length = jnp.linalg.norm(step)
@@ -176,9 +173,10 @@ def ascend(
 
     # The first step, from nothing known, is zero and always kept: `evaluate` compiles once.
     zero = jnp.zeros_like(problem.radius)
-    nothing = Evaluation(zero, zero, zero - jnp.inf, 0 * free, jnp.diag(1 + 0 * free))
+    none = jnp.zeros_like(schedule[0])
+    nothing = Evaluation(zero, zero, zero - jnp.inf, none, jnp.diag(none + 1))
     first = (pose, nothing, zero + 0.5)
-    (pose, there, _), _ = lax.scan(body, first, None, length=iterations + 1)
+    (pose, there, _), _ = lax.scan(body, first, jnp.concatenate([none[None], schedule]))
     return pose, there.score
 
 

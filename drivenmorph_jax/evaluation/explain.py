@@ -64,13 +64,14 @@ def explain(
     no such comparison and has no control.
     """
     pairs = data.pairs[:limit]
-    run = jax.jit(lambda params, f, m: level_fields(method.register(params, f, m), f))
+    register = jax.jit(method.register)
     samples = []
     for place, (fixed, moving) in enumerate(pairs):
         images = [
             np.asarray(data.subjects[i].image, np.float32)[..., None] for i in (fixed, moving)
         ]
-        samples.append([_choose(fields) for fields in run(method.params, *images)])
+        fields = level_fields(register(method.params, *images), images[0])
+        samples.append([_choose(level) for level in fields])
         progress(f"looked into pair {place + 1} of {len(pairs)}")
     partners = control_partners(pairs)
     result = {}
@@ -86,6 +87,7 @@ def explain(
     return result
 
 
+@jax.jit
 def level_fields(
     registration: Registration, fixed: Float[Array, "d h w 1"]
 ) -> list[dict[str, Array]]:

@@ -19,7 +19,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot write {path}: {reason}: choose another place") from error

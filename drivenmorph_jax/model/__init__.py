@@ -2,7 +2,13 @@
 
 from drivenmorph_jax.model.classical import classical_demons
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
-from drivenmorph_jax.model.demons import DemonsConfig, demons_scan, demons_step, solve_step
+from drivenmorph_jax.model.demons import (
+    DemonsConfig,
+    demons_scan,
+    demons_step,
+    init_demons,
+    solve_step,
+)
 from drivenmorph_jax.model.difference import Force, channel_force, driving_force
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.encoder import Features, encode
@@ -24,6 +30,7 @@ __all__ = [
     "driving_force",
     "encode",
     "init",
+    "init_demons",
     "register",
     "solve_step",
 ]

@@ -7,6 +7,8 @@ Per-level tuples are indexed by level: entry 0 is the image's own resolution, en
 from dataclasses import dataclass
 from typing import Literal
 
+from drivenmorph_jax.errors import InputError
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -50,6 +52,28 @@ class ModelConfig:
     fluid_sigma: float = 1.0
     diffusion_sigma: float = 0.5
     precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(self.channels) < 1:
+            raise InputError(f"model.channels is {list(self.channels)}: one entry or more, all > 0")
+        for name in ("iterations", "residual_channels", "squarings"):
+            value = getattr(self, name)
+            if len(value) != self.levels or min(value) < 0:
+                raise InputError(
+                    f"model.{name} is {list(value)}: needs {self.levels} entries of 0 or more, one "
+                    f"for each level (channels has {len(self.channels)}, and level 0 has none)"
+                )
+        if not any(self.iterations):
+            raise InputError("model.iterations is 0 everywhere: no level would carry a force")
+        for name in ("cross_attention", "self_attention"):
+            wrong = [level for level in getattr(self, name) if not 0 <= level < self.levels]
+            if wrong:
+                raise InputError(f"model.{name} names level {wrong[0]}: 0 to {self.levels - 1} exist")
+        for name, least in {"demon_channels": 1, "attention_channels": 1, "token_channels": 1}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"model.{name} is {getattr(self, name)}: at least {least}")
+        if not self.max_step > 0:
+            raise InputError(f"model.max_step is {self.max_step}: voxels above 0")
 
     @property
     def levels(self) -> int:

@@ -174,7 +174,8 @@ def demons_scan(
     *,
     unroll: bool = False,
 ):
-    """Alternate force and step under `lax.scan`, the body under `jax.checkpoint`.
+    """Alternate force and step under `lax.scan`, the body under `jax.checkpoint` (of one
+    iteration there is nothing to save).
 
     Args:
       force_at: the force at a displacement: warps the moving image's features and compares them.
@@ -187,10 +188,11 @@ def demons_scan(
       (u after K iterations, records with a leading axis K).
     """
 
-    @jax.checkpoint
     def body(u, _):
         return step(force_at(u), u)
 
+    if iterations > 1:
+        body = jax.checkpoint(body, prevent_cse=False)
     return lax.scan(body, displacement, None, length=iterations, unroll=unroll or 1)
 
 

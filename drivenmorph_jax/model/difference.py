@@ -95,7 +95,7 @@ def init_difference(key, fixed: Features, moving: Features, cfg: ModelConfig, *,
     params = {}
     correspondence = None
     if fixed.attention.shape[-1]:
-        bias = jnp.zeros(14).at[13].set(1.0)
+        bias = jnp.zeros(14, jnp.float32).at[13].set(1.0)
         temperature = jnp.asarray(jnp.log(0.1), jnp.float32)
         params["cross_attention"] = {"log_temperature": temperature, "bias": bias}
         params["log_kappa"] = jnp.asarray(jnp.log(0.5), jnp.float32)

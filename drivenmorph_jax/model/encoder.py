@@ -48,8 +48,9 @@ def brain_pyramid(image: Float[Array, "d h w 1"], levels: int):
     """Image, scaled to mean square 1 inside the brain, and brain mask, of every level.
 
     The scale alone is normalised: the background stays at 0, below all tissue, so the brain's own
-    edge keeps its contrast.
+    edge keeps its contrast. Integers and half precision are raised to float32.
     """
+    image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
     mask = lax.stop_gradient((image != 0).astype(image.dtype))
     masks = [mask]
     for _ in range(levels - 1):

@@ -185,6 +185,9 @@ def _parse_model(document: Any, path: pathlib.Path) -> ModelConfig:
         return adapter.validate_json(json.dumps(document), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
+        refusal = first.get("ctx", {}).get("error")
+        if isinstance(refusal, InputError):
+            raise InputError(f"{path}: {refusal}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: model.{key} is {first['input']!r}: {first['msg']}") from None
 
@@ -194,6 +197,6 @@ def _replace(path: pathlib.Path, content: bytes) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,9 @@ _PREFIX = ".drivenmorph-"
 
 
 @contextlib.contextmanager
-def output_folder(output: str | Path, *, overwrite: bool, names: Sequence[str]) -> Iterator[Path]:
+def output_folder(
+    output: str | os.PathLike[str], *, overwrite: bool, names: Sequence[str]
+) -> Iterator[Path]:
     """Yield an empty folder to write into; what is in it becomes `output` if the block succeeds.
 
     A new folder appears by one rename, its parents made as needed. Into one that exists the files
@@ -49,7 +51,7 @@ def output_folder(output: str | Path, *, overwrite: bool, names: Sequence[str]) 
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_output(output: str | Path, *, overwrite: bool) -> bool:
+def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> bool:
     """Whether the folder exists; a run asks this first, before it spends time.
 
     Raises:
@@ -78,7 +80,7 @@ def _move_into(staging: Path, output: Path, names: Sequence[str]) -> None:
     for name in set(names) - written:
         (output / name).unlink(missing_ok=True)
     for name in sorted(written):
-        os.replace(staging / name, output / name)
+        (staging / name).replace(output / name)
 
 
 def _become(staging: Path, output: Path) -> None:

@@ -1,18 +1,24 @@
 """Two images in memory, of any geometry; the map between them, and the moved image."""
 
+import logging
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.alignment import align
+from drivenmorph_jax.alignment import Alignment, align
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, canonical, warp_volume, world_displacement
 from drivenmorph_jax.model import Registration
 from drivenmorph_jax.pipeline.methods import Method, solve_checked
 from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.pipeline.working_space import WorkingPair, choose_grid, to_working_space
+
+_log = logging.getLogger(__name__)
+
+_POOR_OVERLAP = 0.6
 
 
 class Registered(NamedTuple):
@@ -25,7 +31,7 @@ class Registered(NamedTuple):
         warped: the moving image on the fixed image's own grid, resampled once.
         working: the pair as the method saw it, after the affine.
         deformable: what the method found after the affine, in voxels of the working grid.
-        alignment_score: correlation of the tissue after the affine.
+        alignment: what the search for the affine says of its result.
     """
 
     displacement: Float[ndarray, "x y z 3"]
@@ -33,7 +39,7 @@ class Registered(NamedTuple):
     warped: Volume
     working: WorkingPair
     deformable: Registration
-    alignment_score: float
+    alignment: Alignment
 
 
 def register_volumes(
@@ -57,7 +63,7 @@ def register_volumes(
     straight = canonical(fixed), canonical(moving)
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
     with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
-        matrix, score = _align(*straight)
+        matrix, alignment = _align(*straight)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
         working = to_working_space(*straight, matrix, grid)
@@ -68,13 +74,20 @@ def register_volumes(
             np.asarray(deformable.displacement), grid.affine, matrix, fixed.shape, fixed.affine
         )
         warped = warp_volume(moving, displacement, fixed.affine)
-    return Registered(displacement, matrix, warped, working, deformable, score)
+    return Registered(displacement, matrix, warped, working, deformable, alignment)
 
 
-def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], float]:
+def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], Alignment]:
     # As NumPy arrays: the search pads them on the host, without a compilation per shape.
     found = align(fixed.data, moving.data, fixed.affine, moving.affine)  # type: ignore[arg-type]
-    matrix = np.asarray(found.matrix, np.float64)
+    alignment = jax.device_get(found)
+    matrix = np.asarray(alignment.matrix, np.float64)
     if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) <= 0:
         raise InputError("the affine alignment failed: check that both images show a brain")
-    return matrix, float(found.score)
+    if alignment.overlap < _POOR_OVERLAP:
+        _log.warning(
+            "the brains' outlines agree poorly after the affine (correlation %.2f): check the "
+            "result, and that both images show a whole brain",
+            alignment.overlap,
+        )
+    return matrix, alignment

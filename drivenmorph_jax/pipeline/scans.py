@@ -40,18 +40,19 @@ def read_scans(
     """
     if (fixed_labels is None) != (moving_labels is None):
         raise InputError("labels of one image only: give --fixed-labels and --moving-labels")
-    images = []
-    for path, name in ((fixed, "fixed image"), (moving, "moving image")):
-        volume = load_volume(path, name=name)
-        check_brain_extracted(volume, f"{name} {path}")
-        images.append(volume)
+    scans = Scans(_read_image(fixed, "fixed image"), _read_image(moving, "moving image"))
     if fixed_labels is None or moving_labels is None:
-        return Scans(*images)
-    return Scans(
-        *images,
-        _read_labels(fixed_labels, images[0], "fixed labels"),
-        _read_labels(moving_labels, images[1], "moving labels"),
+        return scans
+    return scans._replace(
+        fixed_labels=_read_labels(fixed_labels, scans.fixed, "fixed labels"),
+        moving_labels=_read_labels(moving_labels, scans.moving, "moving labels"),
     )
+
+
+def _read_image(path: PathLike, name: str) -> Volume:
+    volume = load_volume(path, name=name)
+    check_brain_extracted(volume, f"{name} {path}")
+    return volume
 
 
 def _read_labels(path: PathLike, image: Volume, name: str) -> Volume:

@@ -69,7 +69,10 @@ def _similarity(scans: Scans, registered: Registered) -> Summary:
     return {
         "of": "correlation over both brains, on the fixed image's grid",
         **{name: correlation(fixed.data, image.data) for name, image in images.items()},
-        "tissue_after_affine": registered.alignment_score,
+        "affine_search": {
+            "tissue": float(registered.alignment.score),
+            "outline": float(registered.alignment.overlap),
+        },
     }
 
 

@@ -43,6 +43,7 @@ def conv_general_dilated(
         lhs.ndim == 5
         and padding == "SAME"
         and feature_group_count == 1
+        and precision is None
         and all(s == 1 for s in window_strides)
         and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
         and all(k % 2 == 1 for k in rhs.shape[:3])

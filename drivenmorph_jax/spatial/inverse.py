@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -17,7 +16,7 @@ class Inverse(NamedTuple):
     Attributes:
       displacement: w, (D, H, W, 3) in voxels, with x + w(x) + u(x + w(x)) ≈ x.
       residual: (D, H, W), |w(x) + u(x + w(x))| in voxels; large where u folds, and where the
-        inverse leaves the grid.
+        inverse leaves the grid. It carries no derivative.
     """
 
     displacement: Float[Array, "*space n"]
@@ -57,7 +56,9 @@ def invert(
         return _solve_pointwise(linear, rhs)
 
     w = lax.custom_root(equation, jnp.zeros_like(displacement), solve, tangent_solve)
-    return Inverse(w, jnp.linalg.norm(equation(w), axis=-1))
+    # Often exactly 0, where a norm has no derivative: the residual is a statistic without one.
+    residual = jnp.linalg.norm(lax.stop_gradient(equation(w)), axis=-1)
+    return Inverse(w, residual)
 
 
 def _iterate(u, start, grid, iterations: int, tolerance: float):
@@ -75,7 +76,7 @@ def _iterate(u, start, grid, iterations: int, tolerance: float):
         count, w, _ = state
         r = residual(w)
         matrix = sample(flat_matrix, grid + w, boundary="edge").reshape(*u.shape[:-1], n, n)
-        newton = _solve_small(matrix, r)
+        newton = _solve_small(matrix, r, floor=0.1)  # damps the step, not the answer
         candidates = jnp.stack([w - r, w - newton, w - 0.5 * r])
         errors = jnp.stack([jnp.linalg.norm(residual(c), axis=-1) for c in candidates])
         best = jnp.argmin(errors, axis=0)
@@ -89,7 +90,7 @@ def _iterate(u, start, grid, iterations: int, tolerance: float):
     return w
 
 
-def _solve_small(matrix, rhs):
+def _solve_small(matrix, rhs, *, floor: float):
     """Solve n×n systems per voxel by Cramer's rule, with a floor on |det| where the map folds."""
     n = rhs.shape[-1]
     if n == 2:
@@ -101,8 +102,8 @@ def _solve_small(matrix, rhs):
         cofactors = [jnp.cross(rows[(i + 1) % 3], rows[(i + 2) % 3]) for i in range(3)]
         adjugate = jnp.stack(cofactors, axis=-1)
         det = jnp.sum(rows[0] * cofactors[0], axis=-1)
-    floor = jnp.where(det < 0, -0.1, 0.1).astype(det.dtype)
-    det = jnp.where(jnp.abs(det) < 0.1, floor, det)
+    least = jnp.where(det < 0, -floor, floor).astype(det.dtype)
+    det = jnp.where(jnp.abs(det) < floor, least, det)
     return jnp.einsum("...ij,...j->...i", adjugate, rhs) / det[..., None]
 
 
@@ -115,4 +116,5 @@ def _solve_pointwise(linear, rhs):
     n = rhs.shape[-1]
     unit = jnp.eye(n, dtype=rhs.dtype)
     columns = [linear(jnp.broadcast_to(unit[i], rhs.shape)) for i in range(n)]
-    return _solve_small(jnp.stack(columns, axis=-1), rhs)
+    # Low enough to leave the derivative of any map that is worth inverting exact.
+    return _solve_small(jnp.stack(columns, axis=-1), rhs, floor=1e-3)

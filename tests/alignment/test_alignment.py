@@ -13,8 +13,7 @@ CONFIG = AlignmentConfig(
     points=(12, 20),
     resolution=(16, 28),
     iterations=(10, 8),
-    candidates=(3, 1),
-    start_candidates=6,
+    candidates=(6, 1),
 )
 SHAPE = (30, 36, 28)
 AFFINE = np.array([[4.0, 0, 0, -60], [0, 4, 0, -72], [0, 0, 4, -56], [0, 0, 0, 1]])
@@ -107,15 +106,15 @@ def test_differentiable_within_a_jitted_pipeline():
     far = brain(SHAPE, AFFINE, transform(shift=(4, 0, 0)))
     inside = (near > 0) & (far > 0)
     near, far = jnp.asarray(near * inside), jnp.asarray(far * inside)
+    config = AlignmentConfig(points=(20,), resolution=(28,), iterations=(10,), candidates=(1,))
 
     @jax.jit
+    @jax.value_and_grad
     def shift(blend):
         moving = near + blend * (far - near)
-        return align(fixed, moving, AFFINE, AFFINE, kind="translation", config=CONFIG).matrix[0, 3]
+        return align(fixed, moving, AFFINE, AFFINE, kind="translation", config=config).matrix[0, 3]
 
-    slope = jax.grad(shift)(0.5)
-    difference = (shift(0.8) - shift(0.2)) / 0.6
+    _, slope = shift(0.5)
+    difference = (shift(0.8)[0] - shift(0.2)[0]) / 0.6
     assert difference > 0.2
-    np.testing.assert_allclose(slope, difference, rtol=0.2)
-    _, forward = jax.jvp(shift, (0.5,), (1.0,))
-    np.testing.assert_allclose(forward, slope, rtol=1e-3)
+    np.testing.assert_allclose(slope, difference, rtol=0.1)

@@ -18,14 +18,14 @@ def affine(spacing, *, axes=(0, 1, 2), signs=(1, 1, 1), degrees=(0, 0, 0), centr
 
 # name: (shape, affine)
 GRIDS = {
-    "RAS": ((20, 24, 18), dict(spacing=(2, 2, 2))),
-    "LAS": ((18, 20, 22), dict(spacing=(2, 2.2, 1.9), signs=(-1, 1, 1))),
-    "LPS": ((20, 20, 20), dict(spacing=(2, 2, 2), signs=(-1, -1, 1))),
-    "oblique": ((20, 22, 24), dict(spacing=(1.8, 2, 1.7), degrees=(12, -20, 31))),
-    "thick": ((30, 28, 11), dict(spacing=(1.2, 1.3, 4), centre=(3, -2, 1))),
+    "RAS": ((20, 24, 18), {"spacing": (2, 2, 2)}),
+    "LAS": ((18, 20, 22), {"spacing": (2, 2.2, 1.9), "signs": (-1, 1, 1)}),
+    "LPS": ((20, 20, 20), {"spacing": (2, 2, 2), "signs": (-1, -1, 1)}),
+    "oblique": ((20, 22, 24), {"spacing": (1.8, 2, 1.7), "degrees": (12, -20, 31)}),
+    "thick": ((30, 28, 11), {"spacing": (1.2, 1.3, 4), "centre": (3, -2, 1)}),
     "permuted": (
         (22, 12, 26),
-        dict(spacing=(2, 3.5, 1.6), axes=(1, 2, 0), signs=(-1, 1, -1), degrees=(5, 8, -15)),
+        {"spacing": (2, 3.5, 1.6), "axes": (1, 2, 0), "signs": (-1, 1, -1), "degrees": (5, 8, -15)},
     ),
 }
 

@@ -47,7 +47,7 @@ def test_displacement_round_trip_and_header(name, tmp_path):
     assert image.shape == (*fixed.shape, 1, 3)
     assert image.get_data_dtype() == np.float32
     assert int(image.header["intent_code"]) == 1007
-    np.testing.assert_allclose(image.affine, fixed.affine, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(image.affine), fixed.affine, atol=1e-5)
     again, geometry = read_itk_displacement(tmp_path / "warp.nii.gz")
     np.testing.assert_array_equal(again, field)
     np.testing.assert_allclose(geometry, fixed.affine, atol=1e-5)
@@ -78,7 +78,7 @@ def test_affine_round_trip(centre, tmp_path):
 
 def test_affine_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.mat").write_text("1 0 0 0")
-    with pytest.raises(InputError, match="readable|not an affine"):
+    with pytest.raises(InputError, match="readable"):
         read_itk_affine(tmp_path / "a.mat")
     with pytest.raises(InputError, match="no such file"):
         read_itk_affine(tmp_path / "none.mat")

@@ -5,6 +5,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.freesurfer.mghformat import MGHImage
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, load_labels, load_volume, save_volume
@@ -152,7 +153,7 @@ MGH_TYPES = (np.uint8, np.int16, np.float32)
 def test_reads_what_was_written(ending, dtype, tmp_path):
     data = picture().astype(dtype)
     if ending == ".mgz":
-        nib.save(nib.freesurfer.MGHImage(data, AFFINE), tmp_path / "x.mgz")
+        nib.save(MGHImage(data, AFFINE), tmp_path / "x.mgz")
     else:
         write(tmp_path / f"x{ending}", data)
     volume = load_volume(tmp_path / f"x{ending}")

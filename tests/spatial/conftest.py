@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 
-def _smooth_field(
-    shape: Sequence[int], *, amplitude: float = 0.8, seed: int = 0
-) -> np.ndarray:
+def _smooth_field(shape: Sequence[int], *, amplitude: float = 0.8, seed: int = 0) -> np.ndarray:
     """A displacement of a few long waves that is 0 on the border; in voxels, float64.
 
     The same seed gives the same field on every grid, in units of the box: `amplitude` counts voxels

@@ -85,7 +85,12 @@ def test_a_wish_for_precision_is_not_lost():
 
     def conv(image, kernel):
         return conv_general_dilated(
-            image, kernel, (1, 1, 1), "SAME", dimension_numbers=NDHWC, precision=lax.Precision.HIGHEST
+            image,
+            kernel,
+            (1, 1, 1),
+            "SAME",
+            dimension_numbers=NDHWC,
+            precision=lax.Precision.HIGHEST,
         )
 
     assert "HIGHEST" in _lowered(conv, image, kernel, platform="cuda")

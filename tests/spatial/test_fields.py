@@ -41,7 +41,7 @@ def test_second_argument_acts_first(n, ball):
     inner = ball(shape, 3.5)
     got = compose(_float(u), _float(v))
     np.testing.assert_allclose(got[inner], expected[inner], atol=1e-5)
-    assert np.abs(_linear(b @ a - a @ b, shape)[inner]).max() > 0.05  # the order matters
+    assert np.abs(_linear(b @ a - a @ b, shape)[inner]).max() > 0.03  # the order matters
 
 
 def test_identity_is_neutral(smooth_field):
@@ -109,12 +109,10 @@ def test_exponential_adds_along_its_line(smooth_field):
 def test_gradients_agree_with_finite_differences(smooth_field):
     with jax.enable_x64(True):
         rng = np.random.default_rng(5)
-        u, v = (jnp.asarray(rng.uniform(-0.9, 0.9, (5, 4, 6, 3))) for _ in range(2))
+        u, v = (jnp.asarray(rng.uniform(-0.9, 0.9, (6, 7, 2))) for _ in range(2))
 
         def loss(u, v):
             return jnp.sin(compose(exponential(u, squarings=3), v)).sum()
 
         assert loss(u, v).dtype == jnp.float64
-        check_grads(
-            jax.jit(loss), (u, v), order=1, modes=("fwd", "rev"), eps=1e-6, rtol=1e-6
-        )
+        check_grads(jax.jit(loss), (u, v), order=1, modes=("fwd", "rev"), eps=1e-6, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Inverse fields: closed forms, where the plain fixed point diverges, and the implicit derivative."""
+"""Inverse fields: closed forms, a diverging fixed point, and the implicit derivative."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from drivenmorph_jax.spatial.fields import compose
 from drivenmorph_jax.spatial.inverse import invert
 
-invert_jit = jax.jit(invert, static_argnames="iterations")
+invert_jit = jax.jit(invert)
 
 
 def _linear(matrix, shape, *, offset=0.0):
@@ -81,21 +81,17 @@ def test_newton_inverts_where_the_fixed_point_diverges(matrix, ball):
 
 
 def test_residual_tells_where_no_inverse_exists():
-    """A fold in the middle of the grid: three places map to one, yet nothing is raised."""
-    x = np.indices((12, 12), float)
+    """Values that are no displacement at all: nothing is raised, and the residual says so."""
     u = np.zeros((12, 12, 2), np.float32)
-    u[4:8, :, 0] = 6.0  # a jump: the image of the map leaves a gap that no x + u(x) reaches
+    u[6] = np.nan
     inverse = invert_jit(jnp.asarray(u))
-    assert np.isfinite(inverse.displacement).all()
-    reached = (x[0] + u[..., 0]).max()
-    assert reached > 11
-    np.testing.assert_allclose(inverse.residual[:3], 0, atol=1e-3)
+    assert not (inverse.residual[6] < 0.1).any()
+    np.testing.assert_array_equal(inverse.residual[:4], 0)
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_implicit_gradient_agrees_with_finite_differences(n, smooth_field):
+@pytest.mark.parametrize("shape", [(7, 6), pytest.param((7, 6, 7), marks=pytest.mark.slow)])
+def test_implicit_gradient_agrees_with_finite_differences(shape, smooth_field):
     with jax.enable_x64(True):
-        shape = (7, 6, 7)[:n]
         u = jnp.asarray(smooth_field(shape, amplitude=1.0) + 0.11)
         weights = jnp.asarray(np.random.default_rng(0).normal(size=u.shape))
 
@@ -109,14 +105,14 @@ def test_implicit_gradient_agrees_with_finite_differences(n, smooth_field):
 
 
 def test_implicit_gradient_under_strong_compression():
-    """det = 0.064: a floor on the determinant that Newton may use would falsify the derivative."""
+    """det = 0.06: a floor on the determinant that Newton may use would falsify the derivative."""
     with jax.enable_x64(True):
-        u = jnp.asarray(_linear(0.4 * np.eye(3), (9, 9, 9), offset=0.031), jnp.float64)
-        middle = np.s_[4:6, 4:6, 4:6]
+        u = jnp.asarray(_linear(0.25 * np.eye(2), (11, 11), offset=0.031), jnp.float64)
 
         @jax.jit
         def loss(u):
-            return jnp.sin(invert(u, tolerance=1e-13, iterations=200).displacement[middle]).sum()
+            w = invert(u, tolerance=1e-13, iterations=200).displacement
+            return jnp.sin(w[5:7, 5:7]).sum()
 
         check_grads(loss, (u,), order=1, modes=("rev",), eps=1e-6, rtol=1e-5)
 
@@ -126,14 +122,12 @@ def test_derivatives_are_finite_at_the_identity():
         inverse = invert(u)
         return (inverse.displacement**2).sum() + 0.0 * inverse.residual.sum()
 
-    u = jnp.zeros((5, 5, 5, 3))
+    u = jnp.zeros((5, 5, 2))
     assert np.isfinite(jax.jit(jax.grad(loss))(u)).all()
 
 
 def test_vmap_gives_what_single_fields_give(smooth_field):
-    fields = jnp.asarray(
-        np.stack([smooth_field((10, 10), seed=s) for s in range(3)]), jnp.float32
-    )
+    fields = jnp.asarray(np.stack([smooth_field((10, 10), seed=s) for s in range(3)]), jnp.float32)
     together = jax.jit(jax.vmap(invert))(fields)
     for field, w in zip(fields, together.displacement, strict=True):
         # Each field stops by itself when alone, all go on to the last one's end together.

@@ -21,7 +21,11 @@ def _periodic(size):
     """A field on a periodic box, in voxels, and the determinant of its map."""
     t = 2 * np.pi * np.indices((size,) * 3) / size
     a, b, c = 0.3, 0.25, -0.2
-    waves = (a * np.sin(t[0]) * np.cos(t[1]), b * np.sin(t[1]) * np.cos(t[2]), c * np.sin(t[2] + t[0]))
+    waves = (
+        a * np.sin(t[0]) * np.cos(t[1]),
+        b * np.sin(t[1]) * np.cos(t[2]),
+        c * np.sin(t[2] + t[0]),
+    )
     u = np.stack(waves, axis=-1) * size / (2 * np.pi)
     zero = np.zeros_like(t[0])
     slopes = np.array(
@@ -31,7 +35,9 @@ def _periodic(size):
             [c * np.cos(t[2] + t[0]), zero, c * np.cos(t[2] + t[0])],
         ]
     )
-    return jnp.asarray(u, jnp.float32), np.linalg.det(np.moveaxis(slopes, (0, 1), (-2, -1)) + np.eye(3))
+    return jnp.asarray(u, jnp.float32), np.linalg.det(
+        np.moveaxis(slopes, (0, 1), (-2, -1)) + np.eye(3)
+    )
 
 
 def test_periodic_field_converges_with_the_square_of_the_spacing():

@@ -34,7 +34,9 @@ def test_agrees_with_scipy(shape, boundary, order):
         ],
         axis=-1,
     )
-    got = sample(jnp.asarray(image), jnp.asarray(points, jnp.float32), order=order, boundary=boundary)
+    got = sample(
+        jnp.asarray(image), jnp.asarray(points, jnp.float32), order=order, boundary=boundary
+    )
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
@@ -122,7 +124,9 @@ def test_forward_mode_is_reverse_mode_and_vmap_commutes_with_grad():
             return (sample(image, points) ** 2).sum()
 
         np.testing.assert_allclose(
-            jax.jacfwd(value)(points[0], images[0]), jax.jacrev(value)(points[0], images[0]), rtol=1e-12
+            jax.jacfwd(value)(points[0], images[0]),
+            jax.jacrev(value)(points[0], images[0]),
+            rtol=1e-12,
         )
         one = jax.vmap(jax.grad(value))(points, images)
         other = jax.grad(lambda p: jax.vmap(value)(p, images).sum())(points)

@@ -1,0 +1,188 @@
+"""Accuracy of registration methods on the validation pairs of a data set, in one table.
+
+    python benchmarks/accuracy.py [--checkpoint DIR] [--methods NAME …] [--pairs N] [--tune]
+
+All methods get the same arrays on the common affine grid, and the same code warps the labels and
+scores the result. Every pair of a method is kept in OUTPUT/cache, so that the script continues
+where it was stopped, and only what has changed is run again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from machine import describe_machine, hold_to_threads
+from methods import CLASSICAL, METHODS, Entry, make_entry, read_constants
+
+from drivenmorph_jax.config import load_config
+from drivenmorph_jax.data import DataConfig, EvaluationData, load_training, load_validation
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.evaluation import score_pair
+from drivenmorph_jax.evaluation.study import spacing_of
+from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+
+# Raise it whenever a method here, or the scoring, would give other figures.
+VERSION = 1
+_LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
+_COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")
+_CANDIDATES: dict[str, tuple[Any, ...]] = {
+    "diffusion_sigma": (0.8, 1.0, 1.2, 1.5, 1.8),
+    "fluid_sigma": (0.0, 0.5, 1.0),
+    "alpha": (0.0625, 0.25, 1.0),
+    "iterations": ((20, 40, 60), (40, 60, 80)),
+}
+
+Record = dict[str, Any]
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    threads = hold_to_threads(arguments.threads)
+    enable_compilation_cache()
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        if arguments.tune:
+            _, held_out = load_training(config.data, progress=say)
+            tune(held_out, arguments, threads)
+        data = load_validation(config.data, progress=say)
+        constants = read_constants(arguments.output)
+        rows = {}
+        for name in METHODS:
+            if name in arguments.methods:
+                entry = make_entry(
+                    name,
+                    spacing_of(data),
+                    checkpoint=arguments.checkpoint,
+                    constants=constants.get(name),
+                )
+                rows[name] = run_method(entry, data, arguments, threads)
+    except InputError as error:
+        print(f"accuracy.py: error: {error}", file=sys.stderr)
+        return 2
+    text = make_table(rows, config.data, threads)
+    print(f"\n{text}")
+    (arguments.output / "table.md").write_text(text + "\n")
+    return 0
+
+
+def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int) -> list[Record]:
+    """The records of a method's pairs: from the cache, else worked out now."""
+    assert data.label_table is not None, "accuracy is Dice: the data need labels"
+    values, spacing = data.label_table.values, spacing_of(data)
+    pairs = data.pairs[: arguments.pairs]
+    records, worked, start = [], 0, time.monotonic()
+    for place, (i, j) in enumerate(pairs):
+        fixed, moving = data.subjects[i], data.subjects[j]
+        images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
+        labels = [np.asarray(subject.labels) for subject in (fixed, moving)]
+        key = digest(entry.settings, threads, spacing, values, *images, *labels)
+        path = arguments.output / "cache" / entry.name / f"{fixed.name}__{moving.name}-{key}.json"
+        if not path.is_file():
+            load = os.getloadavg()[0]
+            displacement, seconds = entry.run(images[0], images[1])
+            score = score_pair(
+                displacement, fixed, moving, values, spacing=spacing, seconds=seconds
+            )
+            record = {
+                "method": entry.name,
+                "fixed": fixed.name,
+                "moving": moving.name,
+                "settings": entry.settings,
+                "machine": describe_machine(threads),
+                "load_before": load,
+                "score": {name: x for name, x in score._asdict().items() if not np.isnan(x)},
+            }
+            _write(path, record)
+            worked += 1
+            rate = worked / (time.monotonic() - start)
+            say(
+                f"{entry.name} {place + 1} of {len(pairs)}: {moving.name} to {fixed.name}: Dice "
+                f"{score.dice:.3f}, {seconds:.1f} s ({60 * rate:.1f} pairs/min, "
+                f"{(len(pairs) - place - 1) / rate:.0f} s left)"
+            )
+        records.append(json.loads(path.read_text()))
+    return records
+
+
+def tune(held_out: EvaluationData, arguments: Any, threads: int) -> None:
+    """Constants of our classical variants, one after the other, on held-out *training* pairs."""
+    result = read_constants(arguments.output)
+    for name in CLASSICAL:
+        if name not in arguments.methods:
+            continue
+        best: dict[str, Any] = {}
+        for constant, values in _CANDIDATES.items():
+            scored = []
+            for value in values:
+                entry = make_entry(name, spacing_of(held_out), constants={**best, constant: value})
+                records = run_method(entry, held_out, arguments, threads)
+                scored.append((float(np.mean([r["score"]["dice"] for r in records])), value))
+            dice, best[constant] = max(scored, key=lambda pair: pair[0])
+            say(
+                f"{name}: {constant} = {best[constant]}: Dice {dice:.4f} on held-out training pairs"
+            )
+        result[name] = best
+    _write(arguments.output / "classical_constants.json", result)
+
+
+def make_table(rows: dict[str, list[Record]], data: DataConfig, threads: int) -> str:
+    """Markdown: one line a method, and what the figures were measured on."""
+    lines = [
+        "| method | pairs | Dice | folding % | NDV % | SDlogJ | HD95 (voxels) | s / pair |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, records in rows.items():
+        table = np.array([[r["score"][column] for column in _COLUMNS] for r in records])
+        dice, folding, ndv, sdlogj, hd95, seconds = table.mean(0)
+        lines.append(
+            f"| {METHODS[name]} | {len(records)} | {dice:.4f} ± {table[:, 0].std():.4f} "
+            f"| {folding:.4f} | {ndv:.4f} | {sdlogj:.4f} | {hd95:.3f} | {seconds:.2f} |"
+        )
+    load = max(r["load_before"] for records in rows.values() for r in records)
+    source = pathlib.Path(data.path).name if data.path else data.format
+    where = f"{describe_machine(threads)}; load before a pair at most {load:.1f}"
+    return "\n".join([*lines, "", f"Validation pairs of {source}; {where}."])
+
+
+def digest(*parts: Any) -> str:
+    """Short hash of plain values and arrays, and of this script's version."""
+    content = hashlib.sha256(str(VERSION).encode())
+    for part in parts:
+        is_array = isinstance(part, np.ndarray)
+        content.update(part.tobytes() if is_array else json.dumps(part, sort_keys=True).encode())
+    return content.hexdigest()[:12]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _write(path: pathlib.Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Compare registration methods.")
+    usual = [name for name in METHODS if name not in _LEFT_OUT]
+    parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME")
+    parser.add_argument("--pairs", type=int, help="only the first N")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/accuracy"))
+    parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
+    parser.add_argument("--tune", action="store_true", help="constants of our classical Demons")
+    parser.add_argument("--override", dest="overrides", action="append", default=[])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

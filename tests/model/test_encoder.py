@@ -1,0 +1,109 @@
+"""The encoder: grids that stay aligned, features that know the brain alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.model import encode
+from drivenmorph_jax.model.encoder import (
+    _depth_to_space,
+    _normalise,
+    _space_to_depth,
+    brain_pyramid,
+)
+from drivenmorph_jax.spatial.resize import downsample, downsampled_shape
+
+encode_jit = jax.jit(encode, static_argnames="cfg")
+
+
+def test_blocks_hold_their_own_voxels():
+    image = np.arange(4 * 6 * 8, dtype=np.float32).reshape(4, 6, 8, 1)
+    packed = np.asarray(_space_to_depth(jnp.asarray(image)))
+    assert packed.shape == (2, 3, 4, 8)
+    for p in np.ndindex(2, 3, 4):
+        block = image[tuple(slice(2 * i, 2 * i + 2) for i in p)]
+        assert set(packed[p]) == set(block.ravel())
+    # The mean over a block's channels is mean pooling: the same grid as `downsample`.
+    np.testing.assert_allclose(packed.mean(-1), downsample(jnp.asarray(image))[..., 0])
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_depth_to_space_is_the_inverse(shape, channels):
+    image = np.random.default_rng(0).normal(size=(*shape, channels)).astype(np.float32)
+    # Of C channels, the C of a voxel stay together: block position first, then channel.
+    parts = [_space_to_depth(jnp.asarray(image[..., c : c + 1])) for c in range(channels)]
+    packed = jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:3], 8 * channels)
+    np.testing.assert_array_equal(_depth_to_space(packed, shape), image)
+
+
+def test_features_of_every_level(params, tiny, brain):
+    image = brain(1, (9, 10, 11))
+    features = encode_jit(params["encoder"], image, tiny)
+    assert len(features) == tiny.levels
+    shape = (9, 10, 11)
+    for level, at_level in enumerate(features):
+        assert at_level.demon.shape == (*shape, tiny.demon_channels)
+        outside = np.asarray(at_level.mask)[..., 0] == 0
+        for field in (at_level.demon, at_level.attention):
+            np.testing.assert_array_equal(np.asarray(field)[outside], 0)
+        if level in tiny.cross_attention:
+            norm = np.linalg.norm(at_level.attention, axis=-1)
+            np.testing.assert_allclose(norm[~outside], 1, atol=1e-3)
+        else:
+            assert at_level.attention.shape[-1] == 0
+        shape = downsampled_shape(shape)
+    np.testing.assert_array_equal(features[0].mask, image != 0)
+
+
+def test_intensity_scale_does_not_matter(params, tiny, brain):
+    image = brain(1)
+    reference = encode_jit(params["encoder"], image, tiny)
+    for scale in (1e-3, 255.0, 3e4):
+        scaled = encode_jit(params["encoder"], scale * image, tiny)
+        for one, other in zip(jax.tree.leaves(scaled), jax.tree.leaves(reference), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_features_do_not_know_how_much_background_there_is(params, tiny, brain):
+    image = brain(1, (8, 8, 8))
+    reference = encode_jit(params["encoder"], image, tiny)
+    wide = encode_jit(params["encoder"], jnp.pad(image, ((4, 8), (0, 4), (16, 0), (0, 0))), tiny)
+    for level, (small, large) in enumerate(zip(reference, wide, strict=True)):
+        d, h, w = (n // 2**level for n in (8, 8, 8))
+        a, b, c = (n // 2**level for n in (4, 0, 16))
+        for one, other in zip(small, large, strict=True):
+            np.testing.assert_allclose(other[a : a + d, b : b + h, c : c + w], one, atol=2e-5)
+
+
+def test_pyramid_scales_the_brain_to_mean_square_one(brain):
+    image = brain(2)
+    images, masks = brain_pyramid(7 * image, 3)
+    inside = np.asarray(masks[0])[..., 0] > 0
+    np.testing.assert_allclose((np.asarray(images[0])[inside] ** 2).mean(), 1, rtol=1e-5)
+    for level in (1, 2):
+        np.testing.assert_array_equal(images[level], downsample(images[level - 1]))
+        assert set(np.unique(masks[level])) <= {0, 1}
+    np.testing.assert_array_equal(np.asarray(masks[1]) > 0, np.asarray(images[1]) > 0)
+
+
+def test_normalisation_counts_the_brain_alone():
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(5 + 3 * rng.normal(size=(6, 6, 6, 2)), jnp.float32)
+    mask = jnp.zeros((6, 6, 6, 1)).at[1:5, 2:].set(1)
+    got = np.asarray(_normalise(features, mask))
+    inside = got[np.asarray(mask)[..., 0] > 0]
+    np.testing.assert_allclose(inside.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(inside.std(0), 1, atol=1e-4)
+    np.testing.assert_array_equal(got[np.asarray(mask)[..., 0] == 0], 0)
+    np.testing.assert_array_equal(_normalise(jnp.ones_like(features), mask), 0)
+
+
+def test_attention_at_full_resolution(tiny, compiled_init, brain):
+    cfg = dataclasses.replace(tiny, cross_attention=(0, 1), self_attention=())
+    params = compiled_init(jax.random.key(0), cfg)
+    features = encode_jit(params["encoder"], brain(1, (6, 7, 8)), cfg)
+    assert features[0].attention.shape == (6, 7, 8, cfg.attention_channels)

@@ -1,0 +1,86 @@
+"""Weights: of the package, of a folder, of a training run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model import ModelConfig, init
+from drivenmorph_jax.model.weights import save_weights
+from drivenmorph_jax.pipeline import load_checkpoint, load_pretrained, pretrained
+from drivenmorph_jax.training.checkpoint import Checkpoints
+from drivenmorph_jax.training.experiment import Config, as_document
+from drivenmorph_jax.training.optimiser import OptimiserConfig, make_optimiser
+from drivenmorph_jax.training.state import create_state
+
+TINY = ModelConfig(
+    channels=(4,),
+    iterations=(0, 1),
+    cross_attention=(),
+    self_attention=(),
+    token_channels=4,
+    residual_channels=(0, 0),
+    squarings=(1, 1),
+)
+METADATA = {"data": {"spacing": [2.0, 2.0, 2.0], "shape": [80, 96, 80]}}
+
+
+@pytest.fixture(scope="module")
+def params():
+    return init(jax.random.key(0), TINY)
+
+
+def same(one, other) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def save_run(folder, params, model):
+    state = create_state(jax.random.key(1), params, make_optimiser(OptimiserConfig(), 10))
+    averaged = jax.tree.map(lambda leaf: leaf + 1, state.params)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    document = as_document(Config(model=model))
+    checkpoints.save(3, state._replace(ema_params=averaged), progress={}, config=document)
+    checkpoints.close()
+    return averaged
+
+
+def test_package_weights_by_name(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "RELEASED", tmp_path)
+    with pytest.raises(InputError, match=r"--checkpoint.*--method demons"):
+        load_pretrained()
+    save_weights(tmp_path / "ixi-2mm", params, TINY, METADATA)
+    found = load_pretrained()
+    assert same(found.params, params)
+    assert found[1:5] == (TINY, (2.0, 2.0, 2.0), (80, 96, 80), "ixi-2mm")
+    assert len(found.sha256) == 64
+    with pytest.raises(InputError, match="it has ixi-2mm"):
+        load_pretrained("other")
+
+
+def test_run_gives_its_averaged_parameters(params, tmp_path):
+    averaged = save_run(tmp_path, params, TINY)
+    found = load_checkpoint(tmp_path)
+    assert same(found.params, averaged)
+    assert found.config == TINY
+    assert (found.spacing, found.shape) == (None, (48, 56, 48))
+    assert found.source.endswith("step 3")
+
+
+def test_unusable_folders_are_refused(params, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load_checkpoint(tmp_path / "none")
+    with pytest.raises(InputError, match="no checkpoint"):
+        load_checkpoint(tmp_path)
+    save_run(tmp_path / "run", params, ModelConfig())
+    with pytest.raises(InputError, match="does not fit its architecture"):
+        load_checkpoint(tmp_path / "run")
+    save_run(tmp_path / "nan", jax.tree.map(lambda x: x * jnp.nan, params), TINY)
+    with pytest.raises(InputError, match="NaN"):
+        load_checkpoint(tmp_path / "nan")
+    save_weights(tmp_path / "weights", params, TINY, METADATA)
+    file = tmp_path / "weights" / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(InputError, match="damaged"):
+        load_checkpoint(tmp_path / "weights")
