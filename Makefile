@@ -10,8 +10,8 @@ WORKERS ?= 2
 
 demo: $(STAMP)  ## train on phantoms for a few minutes, register a pair never seen, draw it
 	$(BIN)/python train.py --config configs/quickstart.yaml --run-dir runs/quickstart --resume
-	$(BIN)/python eval.py --checkpoint runs/quickstart --output runs/quickstart/evaluation \
-		--compare-demons
+	$(BIN)/python eval.py --checkpoint runs/quickstart --method demons
+	$(BIN)/python eval.py --checkpoint runs/quickstart
 
 test: $(STAMP) lint  ## lint, types, import layers, quick tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"

@@ -186,7 +186,7 @@ def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _resolve(text: str, folder: pathlib.Path, key: str) -> str:
-    expanded = os.path.expanduser(re.sub(r"\$(\w+|\{\w+\})", _variable, text))
+    expanded = str(pathlib.Path(re.sub(r"\$(\w+|\{\w+\})", _variable, text)).expanduser())
     if "$" in expanded:
         variable = re.findall(r"\$\{?\w*\}?", expanded)[0]
         raise InputError(f"{key}: environment variable {variable} is not set ({text})")

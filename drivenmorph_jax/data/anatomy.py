@@ -13,7 +13,7 @@ from numpy import ndarray
 
 
 class Blob(NamedTuple):
-    """An ellipsoid, mirrored to both sides unless `left == right`. `centre` is that on the right."""
+    """An ellipsoid on both sides, mirrored, unless `left == right`; `centre` is the right one's."""
 
     left: int
     right: int

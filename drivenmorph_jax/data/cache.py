@@ -81,9 +81,9 @@ def write_cached(path: Path, subject: Subject, matrix: Float[ndarray, "4 4"]) ->
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
         with os.fdopen(handle, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}: set data.cache") from None
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A CSV of pairs: columns fixed, moving and, where there are labels, fixed_labels, moving_labels."""
+"""A CSV of pairs: columns fixed, moving and, with labels, fixed_labels, moving_labels."""
 
 import csv
 from pathlib import Path

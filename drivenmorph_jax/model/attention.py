@@ -1,4 +1,4 @@
-"""Attention of the difference stream: local and across the images, then among discrepancy tokens."""
+"""Attention of the difference stream: local across the images, then among discrepancy tokens."""
 
 import itertools
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Classical Demons on the code of the neural layer: features are intensities, nothing is learned."""
+"""Classical Demons on the code of the neural layer: features are intensities, nothing learned."""
 
 import math
 

@@ -1,7 +1,8 @@
 """Typed configuration of the network and of classical Demons.
 
 Per-level tuples are indexed by level: entry 0 is the image's own resolution, entry l has voxels
-2^l times as large.
+2^l times as large. Of `residual_channels` and `squarings` the last entry also holds for all coarser
+levels, and entries past the coarsest level are not used.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class ModelConfig:
       symmetric: J = ½(∇c(F) + ∇c(M̃)); false is Thirion's J = ∇c(F).
       head: "demons" for the closed-form layer, "convolution" for the ablation in its place.
       update: "diffeomorphic" u ∘ exp(δ), or "additive" u + δ.
-      residual_channels: width of the learned odd residual of the Demons layer, per level; 0 is none.
+      residual_channels: width of the Demons layer's learned odd residual, per level; 0 is none.
       max_step: bound of one step's norm, in voxels of the level.
       squarings: of the exponential of one step, per level.
       fluid_sigma, diffusion_sigma: initial widths of the smoothings, in voxels of the level.
@@ -56,20 +57,28 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
             raise InputError(f"model.channels is {list(self.channels)}: one entry or more, all > 0")
-        for name in ("iterations", "residual_channels", "squarings"):
+        if len(self.iterations) != self.levels or min(self.iterations) < 0:
+            raise InputError(
+                f"model.iterations is {list(self.iterations)}: needs {self.levels} entries of 0 or "
+                f"more, one a level (channels has {len(self.channels)}, and level 0 has none there)"
+            )
+        for name in ("residual_channels", "squarings"):
             value = getattr(self, name)
-            if len(value) != self.levels or min(value) < 0:
-                raise InputError(
-                    f"model.{name} is {list(value)}: needs {self.levels} entries of 0 or more, one "
-                    f"for each level (channels has {len(self.channels)}, and level 0 has none)"
-                )
+            if not value or min(value) < 0:
+                raise InputError(f"model.{name} is {list(value)}: one entry or more, none below 0")
         if not any(self.iterations):
             raise InputError("model.iterations is 0 everywhere: no level would carry a force")
         for name in ("cross_attention", "self_attention"):
             wrong = [level for level in getattr(self, name) if not 0 <= level < self.levels]
             if wrong:
-                raise InputError(f"model.{name} names level {wrong[0]}: 0 to {self.levels - 1} exist")
-        for name, least in {"demon_channels": 1, "attention_channels": 1, "token_channels": 1}.items():
+                raise InputError(
+                    f"model.{name} names level {wrong[0]}: 0 to {self.levels - 1} exist"
+                )
+        for name, least in {
+            "demon_channels": 1,
+            "attention_channels": 1,
+            "token_channels": 1,
+        }.items():
             if getattr(self, name) < least:
                 raise InputError(f"model.{name} is {getattr(self, name)}: at least {least}")
         if not self.max_step > 0:
@@ -80,13 +89,22 @@ class ModelConfig:
         """Number of levels of the pyramid."""
         return len(self.channels) + 1
 
+    def residual_channels_at(self, level: int) -> int:
+        """`residual_channels` of a level."""
+        return self.residual_channels[min(level, len(self.residual_channels) - 1)]
+
+    def squarings_at(self, level: int) -> int:
+        """`squarings` of a level."""
+        return self.squarings[min(level, len(self.squarings) - 1)]
+
 
 @dataclass(frozen=True)
 class ClassicalConfig:
     """Classical Demons: the same layer driven by intensities, with nothing learned.
 
     Attributes:
-      variant: "thirion" (J = ∇F, additive), "symmetric" (ESM, additive), "diffeomorphic" (ESM, exp).
+      variant: "thirion" (J = ∇F) and "symmetric" (ESM) add the step, "diffeomorphic" (ESM)
+        composes its exponential.
       iterations: per level, finest first.
       fluid_sigma: smoothing of the update, in voxels.
       diffusion_sigma: smoothing of the displacement, in voxels.

@@ -5,7 +5,7 @@ crosses this line. Classical Demons runs on the same functions with fixed consta
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,10 @@ from drivenmorph_jax.spatial.filters import gaussian_smooth
 
 ETA = 1e-4
 """Relative floor of the metric: without it a float32 solve fails where |r| << |J|."""
+
+
+State = TypeVar("State")
+"""What the iterations carry: the displacement, alone or among other things."""
 
 
 class DemonsConfig(NamedTuple):
@@ -60,7 +64,7 @@ def init_demons(
       residual_channels: width of the learned odd residual, 0 for none.
       convolution: use a convolutional head in place of the closed-form solve (an ablation).
     """
-    params = {
+    params: dict[str, Any] = {
         "log_scale": jnp.zeros((), jnp.float32),
         "log_alpha": jnp.asarray(jnp.log(0.1), jnp.float32),
         "log_epsilon": jnp.asarray(jnp.log(0.01), jnp.float32),
@@ -131,7 +135,8 @@ def demons_step(
     step = raw
     if "residual" in params:
         width = params["residual"]["inner"]["kernel"].shape[-1]
-        step = step + OddResidual(width).apply({"params": params["residual"]}, raw)
+        residual = OddResidual(width).apply({"params": params["residual"]}, raw)
+        step = step + cast(Array, residual)
     velocity = smoothed_velocity(params, step, cfg)
     return DemonsStep(apply_velocity(params, displacement, velocity, cfg), velocity, raw)
 
@@ -140,7 +145,8 @@ def raw_step(params, force: Force) -> Float[Array, "d h w 3"]:
     """δ = s·(H + λI)⁻¹f, or the convolutional head's answer where that ablation is on."""
     if "convolution" in params:
         packed = jnp.concatenate([force.force, force.metric, force.energy], axis=-1)
-        return ConvolutionHead().apply({"params": params["convolution"]}, packed)
+        head = ConvolutionHead().apply({"params": params["convolution"]}, packed)
+        return cast(Array, head)
     step = solve_step(
         force, alpha=jnp.exp(params["log_alpha"]), epsilon=jnp.exp(params["log_epsilon"])
     )
@@ -167,9 +173,9 @@ def apply_velocity(params, displacement, velocity, cfg: DemonsConfig) -> Float[A
 
 
 def demons_scan(
-    force_at: Callable[[Float[Array, "d h w 3"]], Force],
-    step: Callable[[Force, Float[Array, "d h w 3"]], tuple],
-    displacement: Float[Array, "d h w 3"],
+    force_at: Callable[[State], Force],
+    step: Callable[[Force, State], tuple[State, Any]],
+    displacement: State,
     iterations: int,
     *,
     unroll: bool = False,
@@ -180,7 +186,7 @@ def demons_scan(
     Args:
       force_at: the force at a displacement: warps the moving image's features and compares them.
       step: (force, u) to (u, record); the record of each iteration is stacked and returned.
-      displacement: u at the start, voxels of the level.
+      displacement: u at the start, voxels of the level, (d, h, w, 3); or any pytree that holds it.
       iterations: K.
       unroll: write the iterations out; convolutions inside a scan are slow on CPU.
 

@@ -4,7 +4,7 @@ It knows nothing of smoothing or composition. What leaves it is a force with its
 Demons layer sees nothing else.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -78,7 +78,8 @@ def driving_force(params, fixed: Features, moving: Features, cfg: ModelConfig) -
             params["cross_attention"], fixed.attention, moving.attention, fixed.demon, moving.demon
         )
     head = DiscrepancyHead(cfg, self_attention="attention" in params["head"])
-    weight, gate = head.apply({"params": params["head"]}, fixed, moving, correspondence)
+    answer = head.apply({"params": params["head"]}, fixed, moving, correspondence)
+    weight, gate = cast(tuple[Array, Array], answer)
     gradient_force = channel_force(fixed.demon, moving.demon, weight, symmetric=cfg.symmetric)
     if correspondence is None:
         return gradient_force
@@ -112,7 +113,7 @@ class DiscrepancyHead(nn.Module):
     """Channel weights w >= 0 and gate g >= 0 from discrepancy tokens.
 
     Both must be even under exchange of the images, so that the force is odd. Every token is even
-    itself: the head is then even by construction, at half the cost of averaging it over both orders.
+    itself: the head is then even by construction, at half the cost of a mean over both orders.
     """
 
     cfg: ModelConfig
@@ -121,7 +122,9 @@ class DiscrepancyHead(nn.Module):
     @nn.compact
     def __call__(self, fixed: Features, moving: Features, correspondence: Correspondence | None):
         cfg = self.cfg
-        mask = lax.stop_gradient(jnp.maximum(fixed.mask, (moving.mask > 0).astype(fixed.mask.dtype)))
+        mask = lax.stop_gradient(
+            jnp.maximum(fixed.mask, (moving.mask > 0).astype(fixed.mask.dtype))
+        )
         dtype = jnp.bfloat16 if cfg.precision == "bfloat16" else None
         tokens = discrepancy_tokens(fixed, moving, correspondence)
         tokens = nn.Dense(cfg.token_channels, name="embed", dtype=dtype)(tokens)
@@ -143,8 +146,8 @@ def discrepancy_tokens(
 ) -> Float[Array, "d h w t"]:
     """What the head is shown at a voxel: how different the images are, how, and where to.
 
-    From r, the mean of c, |∇c|², q⊙q, and, with cross-attention, the attended residuals, |μ|² and the
-    agreement Jᵀr·μ of gradient and attention: each even under exchange of the images.
+    From r, the mean of c, |∇c|², q⊙q, and, with cross-attention, the attended residuals, |μ|² and
+    the agreement Jᵀr·μ of gradient and attention: each even under exchange of the images.
     """
     residual = fixed.demon - moving.demon
     mean = 0.5 * (fixed.demon + moving.demon)

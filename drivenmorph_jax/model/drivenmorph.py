@@ -43,7 +43,7 @@ def init(key: jax.Array, cfg: ModelConfig) -> Params:
             next(keys),
             fluid_sigma=cfg.fluid_sigma,
             diffusion_sigma=cfg.diffusion_sigma,
-            residual_channels=cfg.residual_channels[level],
+            residual_channels=cfg.residual_channels_at(level),
             convolution=cfg.head == "convolution",
         )
     return params
@@ -94,6 +94,7 @@ def register(
         )
         displacement = result.displacement
         results.append(result)
+    assert displacement is not None
     return Registration(_up_to(displacement, fixed.shape[:3]), tuple(results))
 
 
@@ -126,12 +127,10 @@ def register_level(
       cfg: the architecture.
       level: which one; the architecture says how many iterations it takes.
     """
-    layer = DemonsConfig(cfg.max_step, cfg.squarings[level], cfg.update == "diffeomorphic")
+    layer = DemonsConfig(cfg.max_step, cfg.squarings_at(level), cfg.update == "diffeomorphic")
 
     def force_at(displacements) -> Force:
-        return driving_force(
-            difference_params, fixed, warp_features(moving, displacements[0]), cfg
-        )
+        return driving_force(difference_params, fixed, warp_features(moving, displacements[0]), cfg)
 
     def step(force: Force, displacements):
         displacement, force_displacement = displacements
@@ -166,4 +165,3 @@ def warp_features(features: Features, displacement: Float[Array, "d h w 3"]) -> 
     norm = lax.rsqrt((attention**2).sum(-1, keepdims=True) + 1e-6)
     attention = attention * norm * jnp.minimum(mask, 1)
     return Features(demon, attention, lax.stop_gradient(mask))
-

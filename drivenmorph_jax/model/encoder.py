@@ -6,7 +6,7 @@ surrounds it. There is no convolution at full resolution: level 0 is read off le
 shuffle, which costs an eighth and keeps the grids aligned.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def encode(params, image: Float[Array, "d h w 1"], cfg: ModelConfig) -> tuple[Fe
       image: brain-extracted, background exactly 0; any intensity scale.
       cfg: the architecture.
     """
-    return Encoder(cfg).apply({"params": params}, image)
+    return cast(tuple[Features, ...], Encoder(cfg).apply({"params": params}, image))
 
 
 def brain_pyramid(image: Float[Array, "d h w 1"], levels: int):
@@ -78,7 +78,8 @@ def _space_to_depth(image):
     image = jnp.pad(image, (*padding, (0, 0)))
     d, h, w = (n // 2 for n in image.shape[:3])
     # One axis at a time keeps every intermediate below rank 6.
-    image = image.reshape(d, 2, 2 * h, 2 * w, 1).transpose(0, 2, 3, 1, 4).reshape(d, 2 * h, 2 * w, 2)
+    image = image.reshape(d, 2, 2 * h, 2 * w, 1).transpose(0, 2, 3, 1, 4)
+    image = image.reshape(d, 2 * h, 2 * w, 2)
     image = image.reshape(d, h, 2, 2 * w, 2).transpose(0, 1, 3, 2, 4).reshape(d, h, 2 * w, 4)
     return image.reshape(d, h, w, 8)
 

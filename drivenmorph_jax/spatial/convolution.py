@@ -5,6 +5,8 @@ offset is several times faster there (`benchmarks/operations.py` measures it). G
 native operator.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -72,7 +74,7 @@ def _depth_shifted(image, kernel):
     batch, depth, *plane = image.shape
     reach = kernel.shape[0] // 2
     padded = jnp.pad(image, ((0, 0), (reach, reach), (0, 0), (0, 0), (0, 0)))
-    total = None
+    terms = []
     for offset in range(kernel.shape[0]):
         slices = lax.slice_in_dim(padded, offset, offset + depth, axis=1)
         term = lax.conv_general_dilated(
@@ -82,5 +84,6 @@ def _depth_shifted(image, kernel):
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        total = term if total is None else total + term
+        terms.append(term)
+    total = functools.reduce(operator.add, terms)
     return total.reshape(batch, depth, *plane[:-1], kernel.shape[-1])

@@ -14,7 +14,9 @@ def compose(u: Float[Array, "*space n"], v: Float[Array, "*space n"]) -> Float[A
     return v + warp(u, v, boundary="edge")
 
 
-def exponential(velocity: Float[Array, "*space n"], *, squarings: int = 6) -> Float[Array, "*space n"]:
+def exponential(
+    velocity: Float[Array, "*space n"], *, squarings: int = 6
+) -> Float[Array, "*space n"]:
     """Displacement of the flow of a stationary velocity at time 1, by scaling and squaring.
 
     exp(v) = exp(v / 2^n) composed with itself n times (Arsigny et al., MICCAI 2006). Each of the

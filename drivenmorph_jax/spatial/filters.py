@@ -39,7 +39,8 @@ def _gaussian_matrix(size: int, sigma: Float[Array, ""]) -> Float[Array, "n n"]:
 def box_mean(image: Float[Array, "*space c"], width: int) -> Float[Array, "*space c"]:
     """Mean over a cube of odd `width`, one axis at a time (a direct 9³ window is 100× slower)."""
     spatial = image.ndim - 1
-    zero = np.zeros((), image.dtype)  # a literal: reverse mode needs to see that it is the sum's zero
+    # A literal: reverse mode needs to see that it is the sum's zero.
+    zero = np.zeros((), image.dtype)
     for axis in range(spatial):
         window = [1] * image.ndim
         window[axis] = width

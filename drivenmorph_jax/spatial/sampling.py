@@ -4,7 +4,9 @@ Images are channel-last, (D, H, W, C) or (H, W, C), and coordinates count voxels
 of the first one, in 'ij' order. A displacement u pulls back: warped(x) = image(x + u(x)).
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,7 +16,9 @@ from jaxtyping import Array, Float, Num
 Boundary = Literal["zero", "edge"]
 
 
-def identity_grid(shape: Sequence[int], dtype: jnp.dtype | type = jnp.float32) -> Float[Array, "..."]:
+def identity_grid(
+    shape: Sequence[int], dtype: jnp.dtype | type = jnp.float32
+) -> Float[Array, "..."]:
     """Voxel coordinates of a grid: shape (*shape, len(shape)), in voxels, 'ij' order."""
     axes = [jnp.arange(n, dtype=dtype) for n in shape]
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -44,18 +48,17 @@ def sample(
         _axis_corners(coordinates[..., axis], size, order, boundary)
         for axis, size in enumerate(shape)
     ]
-    total = None
+    terms = []
     for corner in itertools.product(*axes):
-        index, weight = jnp.zeros((), jnp.int32), None
-        for (axis_index, axis_weight), size in zip(corner, shape, strict=True):
+        (index, weight), *others = corner
+        for (axis_index, axis_weight), size in zip(others, shape[1:], strict=True):
             index = index * size + axis_index
-            weight = axis_weight if weight is None else weight * axis_weight
+            weight = weight * axis_weight
         value = flat.at[index].get(mode="promise_in_bounds")
         if order == 0:
             return jnp.where(weight[..., None] > 0, value, jnp.zeros((), value.dtype))
-        term = value * weight[..., None]
-        total = term if total is None else total + term
-    return total
+        terms.append(value * weight[..., None])
+    return functools.reduce(operator.add, terms)
 
 
 def _axis_corners(x, size: int, order: int, boundary: Boundary):

@@ -126,7 +126,7 @@ def overlap(tmp_path):
 def test_matrix_is_applied_the_right_way(overlap, monkeypatch):
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation(ANGLE), SHIFT
-    found = Alignment(matrix, np.ones(()))  # pyright: ignore[reportArgumentType]
+    found = Alignment(matrix, np.ones(()), np.ones(()))  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(prealign, "align", lambda *_, **__: found)
     assert overlap(False) < 0.5 and overlap(True) > 0.8
 

@@ -70,7 +70,7 @@ def test_motion_points_to_where_the_content_went():
     fixed, moving = jnp.asarray(fixed, jnp.float32), jnp.asarray(moving, jnp.float32)
     motion = jax.jit(local_cross_attention)(params, fixed, moving, fixed, moving).motion
     inner = motion[2:-2, 2:-2, 2:-2]
-    np.testing.assert_allclose(inner, np.broadcast_to([0.0, 1.0, -1.0], inner.shape), atol=1e-2)
+    np.testing.assert_allclose(inner, np.broadcast_to([0.0, 1.0, -1.0], inner.shape), atol=0.05)
 
 
 def test_softmax_survives_the_lowest_temperature():
@@ -105,13 +105,13 @@ def test_windows_hold_their_own_voxels_and_go_back(grid, windows):
 
 @pytest.mark.parametrize(
     ("global_tokens", "reach"),
-    [(1000, "all"), (20, "pooled"), (2, "window")],
+    [(1000, "all"), (30, "pooled"), (2, "window")],
 )
 def test_tokens_see_the_brain_only(global_tokens, reach):
-    shape = (5, 4, 6)
+    shape = (9, 4, 6)
     rng = np.random.default_rng(3)
     tokens = jnp.asarray(rng.normal(size=(*shape, 4)), jnp.float32)
-    mask = jnp.zeros((*shape, 1)).at[:4, :, :4].set(1)
+    mask = jnp.zeros((*shape, 1)).at[:8, :, :4].set(1)
     attention = TokenAttention(window=2, global_tokens=global_tokens)
     params = attention.init(jax.random.key(0), tokens, mask)
     apply = jax.jit(attention.apply)
@@ -124,7 +124,7 @@ def test_tokens_see_the_brain_only(global_tokens, reach):
     np.testing.assert_allclose(changed[brain], outcome[brain], atol=1e-6)
     # One token's voice carries to the far end of the brain, unless windows part them.
     nudged = apply(params, tokens.at[0, 0, 0].add(3.0), mask)
-    heard = np.abs(nudged - outcome)[3, 3, 3].max() > 1e-7
+    heard = np.abs(nudged - outcome)[7, 3, 3].max() > 1e-7
     assert heard == (reach != "window")
 
 

@@ -65,7 +65,7 @@ def test_the_whole_layer_reduces_to_the_formula():
     np.testing.assert_allclose(taken.displacement - start, expected, atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**20),
     slope=st.floats(-3, 3),
@@ -80,7 +80,7 @@ def test_a_step_is_bounded_by_alpha(seed, slope, difference, channels, alpha):
     assert steps.max() <= 0.5 / alpha**0.5 * (1 + 3e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**20),
     slope=st.floats(-3, 3),
@@ -97,12 +97,13 @@ def test_float32_is_accurate(seed, slope, difference, channels, attention):
     exact = np.linalg.solve(metric + damping[:, None, None] * np.eye(3), force[..., None])[..., 0]
     got = np.asarray(solve(_force(force, metric, energy)), np.float64)[0, 0]
     error = np.linalg.norm(got - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
-    # Median of the voxels, and the worst of them: rank-deficient systems live on the floor.
-    assert np.median(error) < 3e-3
-    assert error.max() < 3e-2
+    # One or two channels have no full metric: the relative floor alone holds these. Measured:
+    # 0.2 % at worst, 0.05 % in the median.
+    assert error.max() < 4e-3
+    assert np.median(error) < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**20), size=st.floats(-12, 12), limit=st.sampled_from([0.1, 0.5, 2.0]))
 def test_a_bounded_step_stays_below_the_limit(seed, size, limit):
     step = 10.0**size * np.random.default_rng(seed).normal(size=(4, 4, 4, 3)).astype(np.float32)
@@ -112,7 +113,7 @@ def test_a_bounded_step_stays_below_the_limit(seed, size, limit):
         np.testing.assert_allclose(bounded(jnp.asarray(step), limit), step, rtol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**20), sizes=st.tuples(*[st.floats(-8, 8)] * 3))
 def test_the_layer_bounds_any_force(seed, sizes):
     """Force, metric and energy of different sizes, that belong to no one difference of features."""
