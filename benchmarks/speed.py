@@ -84,7 +84,7 @@ def measure(function: Callable[..., Any]) -> Callable[..., float]:
             jax.block_until_ready(compiled(*arguments))
             seconds.append(time.perf_counter() - start)
         median = float(np.median(seconds))
-        memory = compiled.memory_analysis().temp_size_in_bytes / 2**30
+        memory = temporaries(compiled)
         table.add_row(name, f"{compile_seconds:.1f}", f"{median:.2f}", f"{memory:.2f}")
         return median
 
@@ -93,7 +93,12 @@ def measure(function: Callable[..., Any]) -> Callable[..., float]:
 
 def planned_memory(step: Callable[..., Any], params: Any, image: jax.ShapeDtypeStruct) -> str:
     compiled = jax.jit(step).lower(params, image, image).compile()
-    return f"{compiled.memory_analysis().temp_size_in_bytes / 2**30:.2f}"
+    return f"{temporaries(compiled):.2f}"
+
+
+def temporaries(compiled: Any) -> float:
+    """GiB that XLA plans beside arguments and results."""
+    return compiled.memory_analysis().temp_size_in_bytes / 2**30
 
 
 def add_itk(table: Table, pair: Any, ours: float) -> None:

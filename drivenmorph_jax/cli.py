@@ -66,6 +66,14 @@ def _register(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace, _: str) -> int:
+    from drivenmorph_jax.pipeline.export import export_weights
+
+    export_weights(options.folder, options.output)
+    _say(f"written to {options.output}")
+    return 0
+
+
 def _method(options: argparse.Namespace) -> "Method":
     from drivenmorph_jax import pipeline
 
@@ -102,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_register(commands)
+    _add_export(commands)
     return parser
 
 
@@ -140,6 +149,16 @@ def _add_register(commands: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
     parser.set_defaults(run=_register)
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write a training run's best weights as safetensors, with their config",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.set_defaults(run=_export)
 
 
 _REGISTER = """\
@@ -191,6 +210,8 @@ def _show_warnings() -> None:
         handler.setFormatter(logging.Formatter(f"{_NAME}: warning: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+    # Orbax warns, through absl, that it opens a checkpoint read-only: as it is meant to.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ def export_weights(run: str | Path, output: str | Path) -> Path:
     Raises:
         InputError: there is no usable checkpoint.
     """
+    # Orbax takes seconds to import: not for `--help`.
     from drivenmorph_jax.training.checkpoint import load_parameters
 
     trained = load_checkpoint(run)

@@ -35,11 +35,11 @@ def test_figure_is_there_and_not_blank(drawn):
 
 
 def test_anterior_is_up_and_right_is_right(tmp_path):
-    """A bright voxel that is anterior and right shows up and right of one that is neither."""
+    """A bright block that is anterior and right shows up and right of one that is neither."""
     pictures = []
-    for place in (12, 3):
+    for place in (11, 4):
         fixed = np.full((16, 16, 8), 0.1, np.float32)
-        fixed[place, place] = 1
+        fixed[place - 1 : place + 2, place - 1 : place + 2] = 1
         still = np.zeros((*fixed.shape, 3), np.float32)
         draw_registration(tmp_path / "a.png", fixed, fixed, Registration(still, ()))
         picture = matplotlib.image.imread(tmp_path / "a.png")[..., :3]

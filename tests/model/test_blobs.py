@@ -22,7 +22,9 @@ def _blob(*, shift=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0), widths=(7.0, 7.0, 
 
 
 def _at_level(level, iterations=30):
-    return ClassicalConfig(iterations=tuple(iterations * (i == level) for i in range(level + 1)))
+    schedule = tuple(iterations * (i == level) for i in range(level + 1))
+    # Little smoothing: it holds back what a coarse level, where a blob is small, can find.
+    return ClassicalConfig(iterations=schedule, diffusion_sigma=0.5)
 
 
 def _slope(image):
