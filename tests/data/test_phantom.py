@@ -1,6 +1,5 @@
 """Phantoms: the stated displacement is the true one, and everything follows from the seed."""
 
-import time
 
 import numpy as np
 import pytest
@@ -110,12 +109,3 @@ def test_anatomy_is_the_same_at_any_sampling():
         np.testing.assert_allclose(part[0], intensity[chosen], atol=1e-6)
         np.testing.assert_array_equal(part[1], labels[chosen])
     assert len(BLOBS) == 16
-
-
-@pytest.mark.slow
-def test_is_quick():
-    phantom_pair(0)
-    start = time.process_time()
-    for seed in range(3):
-        phantom_pair(seed)
-    assert (time.process_time() - start) / 3 < 1.0
