@@ -94,7 +94,7 @@ def test_background_does_not_matter(
     padded = np.asarray(compiled_register(params, *wide, tiny).displacement)
     inside = np.asarray(fixed)[..., 0] != 0
     got = padded[16:, :size, 16 : 16 + size][inside]
-    assert np.abs(reference[inside]).max() > 0.3
+    assert np.abs(reference[inside]).max() > 0.1
     np.testing.assert_allclose(got, reference[inside], atol=tolerance)
 
 
