@@ -1,6 +1,5 @@
 """Phantoms: the stated displacement is the true one, and everything follows from the seed."""
 
-
 import numpy as np
 import pytest
 from scipy import ndimage
