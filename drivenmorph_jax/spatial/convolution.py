@@ -1,7 +1,7 @@
 """3-D convolution that runs well on every platform, with one set of parameters.
 
 XLA's native 3-D convolution is slow on CPU; the same sum written as one 2-D convolution per depth
-offset is several times faster there (`benchmarks/operations.py` measures it). GPU and TPU keep the
+offset is several times faster there (`benchmarks/speed.py` measures it). GPU and TPU keep the
 native operator.
 """
 
