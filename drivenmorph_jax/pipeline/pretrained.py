@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,9 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, Params, init
 from drivenmorph_jax.model.weights import WEIGHTS_FILE, is_weights_folder, load_weights
 from drivenmorph_jax.pipeline.working_space import Shape, Spacing
+
+if TYPE_CHECKING:
+    from drivenmorph_jax.training.checkpoint import Weights
 
 RELEASED = Path(__file__).resolve().parents[1] / "released"
 DEFAULT = "ixi-2mm"
@@ -76,6 +79,18 @@ def _load_exported(folder: Path) -> Pretrained:
 
 
 def _load_run(folder: Path) -> Pretrained:
+    weights, config = open_run(folder)
+    spacing, shape = _training_grid(weights.config)
+    source = f"{folder}, step {weights.step}"
+    return Pretrained(weights.params, config, spacing, shape, source, _digest(weights.params))
+
+
+def open_run(folder: Path) -> tuple["Weights", ModelConfig]:
+    """The averaged parameters of a training run's best checkpoint, checked, and their architecture.
+
+    Raises:
+        InputError: there is no usable checkpoint, or it does not fit its architecture.
+    """
     # Orbax takes seconds to import, and only a run needs it.
     from drivenmorph_jax.training.checkpoint import load_parameters
 
@@ -89,9 +104,7 @@ def _load_run(folder: Path) -> Pretrained:
         ) from error
     _check_fits(weights.params, config, folder)
     _check_finite(weights.params, folder)
-    spacing, shape = _training_grid(weights.config)
-    source = f"{folder}, step {weights.step}"
-    return Pretrained(weights.params, config, spacing, shape, source, _digest(weights.params))
+    return weights, config
 
 
 def _training_grid(document: dict[str, Any]) -> tuple[Spacing | None, Shape | None]:
