@@ -14,13 +14,14 @@ from drivenmorph_jax.data.phantom import PhantomPair, phantom_pair, phantom_subj
 from drivenmorph_jax.data.protocols import label_table
 from drivenmorph_jax.data.sources import list_subjects
 from drivenmorph_jax.data.split import cyclic_pairs
-from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.data.subject import NativeLabels, Subject
 
 __all__ = [
     "DataConfig",
     "EvaluationData",
     "LabelTable",
     "Listing",
+    "NativeLabels",
     "PairLoader",
     "PhantomPair",
     "Subject",

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
-from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
+
+_LABELS = {"labels", "native_labels", "from_common"}
 
 
 class CachedSubjects(Sequence[Subject]):
@@ -56,25 +56,28 @@ def read_cached(path: Path, *, check_only: bool = False) -> Subject | None:
         # Opened here: np.load leaves a file open that turns out not to be one of its own.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             names = set(content.files)
-            if not {"image", "matrix"} <= names:
+            if "image" not in names or names & _LABELS not in (set(), _LABELS):
                 return None
             if check_only:
                 return Subject("", np.zeros((0, 0, 0)))
-            labels = content["labels"] if "labels" in names else None
-            return Subject("", content["image"], labels)
+            if "labels" not in names:
+                return Subject("", content["image"])
+            native = NativeLabels(content["native_labels"], content["from_common"])
+            return Subject("", content["image"], content["labels"], native)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def write_cached(path: Path, subject: Subject, matrix: Float[ndarray, "4 4"]) -> None:
+def write_cached(path: Path, subject: Subject) -> None:
     """Writes beside the path, then renames: another process sees the whole file or none.
 
     Raises:
       InputError: the folder cannot be written to.
     """
-    arrays = {"image": subject.image, "matrix": matrix}
-    if subject.labels is not None:
+    arrays = {"image": subject.image}
+    if subject.labels is not None and subject.native is not None:
         arrays["labels"] = subject.labels
+        arrays["native_labels"], arrays["from_common"] = subject.native
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

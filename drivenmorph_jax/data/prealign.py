@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Integer
 from numpy import ndarray
 
 from drivenmorph_jax.alignment import align
@@ -18,14 +18,14 @@ from drivenmorph_jax.data.cache import CachedSubjects, read_cached, write_cached
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.listing import SubjectFile
 from drivenmorph_jax.data.reading import read_image, read_subject
-from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
 
 _log = logging.getLogger(__name__)
 
 # Part of every key: raise it whenever a prepared subject would come out differently.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 _BRIGHT_PERCENTILE = 99.9
 # Share of the reference's brain that the common grid has to hold.
 _SMALLEST_FIT = 0.98
@@ -86,7 +86,7 @@ def prepare(
     missing = [i for i, path in enumerate(paths) if read_cached(path, check_only=True) is None]
     start = time.monotonic()
     for done, index in enumerate(missing):
-        write_cached(paths[index], *_work_out(files[index], reference, cfg))
+        write_cached(paths[index], _work_out(files[index], reference, cfg))
         left = (time.monotonic() - start) / (done + 1) * (len(missing) - done - 1)
         progress(f"prepared {files[index].name}: {done + 1} of {len(missing)}, {left:.0f} s left")
     subjects = CachedSubjects(tuple(f.name for f in files), tuple(paths))
@@ -114,10 +114,7 @@ def _check_fit(volume: Volume, grid: Grid, path: Path) -> None:
         )
 
 
-def _work_out(
-    file: SubjectFile, reference: Reference, cfg: DataConfig
-) -> tuple[Subject, Float[ndarray, "4 4"]]:
-    """A subject on the common grid, and the matrix that took it there (reference to subject)."""
+def _work_out(file: SubjectFile, reference: Reference, cfg: DataConfig) -> Subject:
     image, labels = read_subject(file)
     matrix = np.eye(4)
     if cfg.prealign and not _same_file(file.image_path, reference.path):
@@ -135,11 +132,16 @@ def _work_out(
             "set data.prealign to true, or choose data.shape and data.reference to hold it"
         )
     image_out = (intensity / np.percentile(inside, _BRIGHT_PERCENTILE)).astype(np.float16)
-    labels_out = None
-    if labels is not None:
-        moved = resample(labels, shape, affine, matrix=matrix, order=0).data
-        labels_out = moved.astype(np.min_scalar_type(int(moved.max())))
-    return Subject(file.name, image_out, labels_out), matrix
+    if labels is None:
+        return Subject(file.name, image_out)
+    common = resample(labels, shape, affine, matrix=matrix, order=0).data
+    pull = np.linalg.inv(labels.affine) @ matrix @ affine
+    native = NativeLabels(_smallest(labels.data), pull)
+    return Subject(file.name, image_out, _smallest(common), native)
+
+
+def _smallest(labels: Integer[ndarray, "x y z"]) -> Integer[ndarray, "x y z"]:
+    return labels.astype(np.min_scalar_type(int(labels.max())))
 
 
 def _key(file: SubjectFile, reference: Reference, cfg: DataConfig) -> str:

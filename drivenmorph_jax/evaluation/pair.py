@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int32, Integer
+from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.evaluation.labels import carry_labels
 from drivenmorph_jax.objective.metrics import (
     dice_scores,
     folding_percent,
@@ -17,18 +17,18 @@ from drivenmorph_jax.objective.metrics import (
     ndv_percent,
     sdlogj,
 )
-from drivenmorph_jax.spatial.sampling import warp
 
 
 class PairScore(NamedTuple):
     """How well a displacement registers a pair; NaN where there is nothing to tell by.
 
     Attributes:
-      dice: mean over the labels present in the fixed and the *unwarped* moving labels, warped by
-        nearest neighbour; a label that the warp erased scores 0.
+      dice: mean over the labels present in the fixed and the *unwarped* moving labels, which are
+        carried by nearest neighbour, once, onto the fixed subject's own voxels (`carry_labels`); a
+        label that the warp erased scores 0.
       dice_before: the same without a displacement.
-      hd95: mean over the same labels, in voxels (spacing 1); for an erased one, whose distance is
-        infinite, the diagonal of the box around all fixed labels stands in.
+      hd95: mean over the same labels, in voxels of the fixed subject (spacing 1); for an erased
+        one, whose distance is infinite, the diagonal of the box around all fixed labels stands in.
       sdlogj: over the whole grid, as Learn2Reg does it.
       folding_percent, ndv_percent: of the fixed brain, where the whole grid's background would
         water them down.
@@ -74,13 +74,11 @@ def score_pair(
     brain = np.asarray(fixed.image) != 0
     dice = dice_before = distance = float("nan")
     if fixed.labels is not None and moving.labels is not None and label_values is not None:
-        warped = warp_labels(moving.labels, displacement)
-        compared = (fixed.labels, warped, moving.labels, label_values)
+        target, carried = carry_labels(fixed, moving, displacement)
+        compared = (target, carried, moving.labels, label_values)
         dice = mean_score(dice_scores(*compared))
-        dice_before = mean_score(
-            dice_scores(fixed.labels, moving.labels, moving.labels, label_values)
-        )
-        distances, worst = hd95(*compared), _diagonal(np.asarray(fixed.labels))
+        dice_before = overlap(fixed, moving, 0 * displacement, label_values)
+        distances, worst = hd95(*compared), _diagonal(target)
         distance = mean_score({k: worst if np.isinf(d) else d for k, d in distances.items()})
     return PairScore(
         dice=dice,
@@ -97,17 +95,16 @@ def score_pair(
     )
 
 
-def warp_labels(
-    labels: Integer[ndarray, "d h w"], displacement: Float[ndarray, "d h w 3"]
-) -> Int32[ndarray, "d h w"]:
-    """Labels pulled back by nearest neighbour; 0 beyond their grid."""
-    channels = np.asarray(labels, np.int32)[..., None]
-    return np.asarray(_nearest(channels, np.asarray(displacement, np.float32)))[..., 0]
-
-
-@jax.jit
-def _nearest(labels, displacement):
-    return warp(labels, displacement, order=0)
+def overlap(
+    fixed: Subject,
+    moving: Subject,
+    displacement: Float[ndarray, "d h w 3"],
+    label_values: Sequence[int],
+) -> float:
+    """Mean Dice of the labels carried along a displacement, by the rules of `PairScore.dice`."""
+    assert moving.labels is not None
+    target, carried = carry_labels(fixed, moving, displacement)
+    return mean_score(dice_scores(target, carried, moving.labels, label_values))
 
 
 def _diagonal(labels) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array
 
 from drivenmorph_jax.data.dataset import EvaluationData
+from drivenmorph_jax.evaluation.pair import overlap
 from drivenmorph_jax.objective.masks import brain_mask
-from drivenmorph_jax.objective.metrics import dice_scores, mean_score
 from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
@@ -26,7 +26,8 @@ def make_monitor(
     true displacement is known, `error_voxels` inside the brain.
     """
     measure = _on_devices(register, devices)
-    before = [_dice(data, index, None) for index in range(len(data.pairs))]
+    nothing = np.zeros((*np.shape(data.subjects[0].image), 3), np.float32)
+    before = [_dice(data, index, nothing) for index in range(len(data.pairs))]
 
     def evaluate(params: Any) -> dict[str, float]:
         rows: list[dict[str, float]] = []
@@ -35,11 +36,12 @@ def make_monitor(
             # The last round is filled up, so that every round has one shape and one program.
             filled = [*chosen, *[first] * (len(devices) - len(chosen))]
             batch = _stack([_pair(data, index) for index in filled])
-            measured, warped = jax.device_get(measure(params, batch))
+            measured, displacements = jax.device_get(measure(params, batch))
             for place, index in enumerate(chosen):
                 row = {name: float(values[place]) for name, values in measured.items()}
-                if warped is not None:
-                    row |= {"dice": _dice(data, index, warped[place]), "dice_before": before[index]}
+                if not np.isnan(before).all():
+                    dice = _dice(data, index, displacements[place])
+                    row |= {"dice": dice, "dice_before": before[index]}
                 rows.append(row)
         return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
 
@@ -47,7 +49,7 @@ def make_monitor(
 
 
 def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, Any], Any]:
-    def measure(params: Any, pair: dict[str, Array]) -> tuple[dict[str, Array], Array | None]:
+    def measure(params: Any, pair: dict[str, Array]) -> tuple[dict[str, Array], Array]:
         fixed, moving = pair["fixed"], pair["moving"]
         displacement = register(params, fixed, moving).displacement
         warped = warp(moving, displacement)
@@ -60,10 +62,7 @@ def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, An
         if "truth" in pair:
             error = jnp.linalg.norm(displacement - pair["truth"], axis=-1)
             result["error_voxels"] = (error * inside).sum() / jnp.maximum(inside.sum(), 1)
-        labels = pair.get("moving_labels")
-        if labels is None:
-            return result, None
-        return result, warp(labels[..., None], displacement, order=0)[..., 0]
+        return result, displacement
 
     if len(devices) > 1:
         return jax.pmap(measure, in_axes=(None, 0), devices=devices)
@@ -83,8 +82,6 @@ def _pair(data: EvaluationData, index: int) -> dict[str, np.ndarray]:
         "fixed": np.asarray(fixed.image, np.float32)[..., None],
         "moving": np.asarray(moving.image, np.float32)[..., None],
     }
-    if fixed.labels is not None and moving.labels is not None:
-        pair["moving_labels"] = np.asarray(moving.labels, np.int32)
     if data.truth is not None:
         pair["truth"] = np.asarray(data.truth[index], np.float32)
     return pair
@@ -94,10 +91,9 @@ def _stack(pairs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
 
 
-def _dice(data: EvaluationData, index: int, warped: np.ndarray | None) -> float:
-    """Mean Dice of a pair; of the labels as they are where `warped` is None."""
+def _dice(data: EvaluationData, index: int, displacement: np.ndarray) -> float:
+    """Mean Dice of a pair; NaN where a label map is missing, or which labels count."""
     fixed, moving = (data.subjects[subject] for subject in data.pairs[index])
     if fixed.labels is None or moving.labels is None or data.label_table is None:
         return float("nan")
-    warped = np.asarray(moving.labels) if warped is None else warped
-    return mean_score(dice_scores(fixed.labels, warped, moving.labels, data.label_table.values))
+    return overlap(fixed, moving, displacement, data.label_table.values)

@@ -153,7 +153,7 @@ def test_grid_too_small_and_subject_elsewhere(layout, tmp_path):
 
 def _write_many(path, value, count):
     for _ in range(count):
-        write_cached(path, Subject("", np.full((24, 24, 24), value, np.float16)), np.eye(4))
+        write_cached(path, Subject("", np.full((24, 24, 24), value, np.float16)))
 
 
 def test_writers_at_once_leave_a_whole_file(tmp_path):
@@ -179,4 +179,4 @@ def test_cache_folder(tmp_path, monkeypatch):
     assert cache_folder(DataConfig()) == tmp_path / "drivenmorph" / "subjects"
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"data\.cache"):
-        write_cached(tmp_path / "file" / "a.npz", Subject("", np.zeros((1, 1, 1))), np.eye(4))
+        write_cached(tmp_path / "file" / "a.npz", Subject("", np.zeros((1, 1, 1))))

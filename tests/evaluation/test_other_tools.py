@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from drivenmorph_jax.evaluation import warp_labels
+from drivenmorph_jax.data import Subject
+from drivenmorph_jax.evaluation import carry_labels
 
 pytestmark = pytest.mark.tools
 SPACING = (2.0, 1.5, 2.5)
@@ -41,7 +42,8 @@ def test_simpleitk_demons(pair, variant):
         sitk.sitkNearestNeighbor,
     )
     theirs = sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)
-    ours = warp_labels(moving_labels, displacement)
+    fixed_subject = Subject("fixed", fixed, fixed_labels)
+    _, ours = carry_labels(fixed_subject, Subject("moving", moving, moving_labels), displacement)
     assert agreement(ours, theirs) > 0.995
     assert agreement(ours, fixed_labels) > agreement(moving_labels, fixed_labels)
 
@@ -74,7 +76,8 @@ def test_ants_field_with_its_affine(pair, tmp_path):
         found["fwdtransforms"],
         interpolator="nearestNeighbor",
     ).numpy()
-    ours = warp_labels(moving_labels, displacement)
+    fixed_subject = Subject("fixed", fixed, fixed_labels)
+    _, ours = carry_labels(fixed_subject, Subject("moving", moving, moving_labels), displacement)
     assert np.abs(displacement).max() > 0.3
     assert agreement(ours, theirs) > 0.99
     assert agreement(ours, fixed_labels) > 0.95 * agreement(moving_labels, fixed_labels)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from drivenmorph_jax.data import Subject
-from drivenmorph_jax.evaluation import score_pair, warp_labels
+from drivenmorph_jax.data import NativeLabels, Subject
+from drivenmorph_jax.evaluation import carry_labels, score_pair
 
 SHAPE = (12, 14, 12)
 
@@ -55,6 +55,37 @@ def test_folding_counts_in_the_brain_only():
 
 def test_labels_come_from_the_nearest_voxel():
     labels = np.arange(np.prod(SHAPE)).reshape(SHAPE)
-    warped = warp_labels(labels, constant(0.4, -0.4, 1.2))
-    np.testing.assert_array_equal(warped[..., :-1], labels[..., 1:])
-    assert (warped[..., -1] == 0).all()
+    one = Subject("one", labels.astype(np.float32), labels)
+    target, carried = carry_labels(one, one, constant(0.4, -0.4, 1.2))
+    np.testing.assert_array_equal(target, labels)
+    np.testing.assert_array_equal(carried[..., :-1], labels[..., 1:])
+    assert (carried[..., -1] == 0).all()
+
+
+def test_native_labels_go_through_affine_and_displacement_at_once():
+    """Against the chain worked out voxel by voxel; both subjects lie askew on the common grid."""
+    rng = np.random.default_rng(0)
+    natives, subjects = [], []
+    for name, shape in (("fixed", (9, 11, 10)), ("moving", (13, 8, 12))):
+        matrix = np.eye(4)
+        matrix[:3, :3] += rng.normal(0, 0.1, (3, 3))
+        matrix[:3, 3] = rng.uniform(-2, 2, 3)
+        native = NativeLabels(rng.integers(1, 99, shape), matrix)
+        natives.append(native)
+        empty = np.zeros(SHAPE)
+        subjects.append(Subject(name, empty, empty.astype(int), native))
+    ramp = rng.normal(0, 0.1, (3, 3))  # A linear field: exact between voxels.
+    displacement = np.einsum("ij,j...->...i", ramp, np.indices(SHAPE)).astype(np.float32)
+    target, carried = carry_labels(*subjects, displacement)
+    np.testing.assert_array_equal(target, natives[0].labels)
+    same = []
+    for voxel in np.ndindex(*target.shape):
+        common = np.linalg.solve(natives[0].from_common, [*voxel, 1])[:3]
+        if (common < 0).any() or (common > np.array(SHAPE) - 1).any():
+            continue  # Beyond the common grid the field is continued by its edge.
+        place = natives[1].from_common @ [*(common + ramp @ common), 1]
+        nearest = np.rint(place[:3]).astype(int)
+        inside = (nearest >= 0).all() and (nearest < natives[1].labels.shape).all()
+        expected = natives[1].labels[tuple(nearest)] if inside else 0
+        same.append(carried[voxel] == expected)
+    assert len(same) > 300 and np.mean(same) > 0.995

@@ -1,0 +1,7 @@
+"""python -m drivenmorph_jax.cli"""
+
+import sys
+
+from drivenmorph_jax.cli.command import main
+
+sys.exit(main())

@@ -1,0 +1,25 @@
+"""drivenmorph export: a training run's weights, in files that last."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from drivenmorph_jax.cli.terminal import say
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write a training run's best weights as safetensors, with their config",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, _: str) -> int:
+    from drivenmorph_jax.pipeline.export import export_weights
+
+    export_weights(options.folder, options.output)
+    say(f"written to {options.output}")
+    return 0
