@@ -1,6 +1,10 @@
 """Train DrivenMorph.
 
 python train.py --config configs/quickstart.yaml [--resume] [--run-dir DIR] [section.key=value …]
+
+On a cluster, start one process on each host, all with the same arguments, and add --distributed
+where JAX knows the cluster (SLURM, Open MPI, Cloud TPU), or else
+--coordinator HOST:PORT --processes N --process I.
 """
 
 import argparse
@@ -12,6 +16,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import train
 from drivenmorph_jax.training.loop import TrainingError
+from drivenmorph_jax.training.processes import join_processes
 
 
 def main() -> int:
@@ -19,6 +24,8 @@ def main() -> int:
     arguments = parse_arguments()
     run_dir = arguments.run_dir or pathlib.Path("runs") / arguments.config.stem
     try:
+        if arguments.distributed or arguments.coordinator:
+            join_processes(arguments.coordinator, arguments.processes, arguments.process)
         config = load_config(arguments.config, arguments.overrides)
         enable_compilation_cache()
         outcome = train(config, run_dir, resume=arguments.resume)
@@ -36,6 +43,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=pathlib.Path, required=True, help="a file of configs/")
     parser.add_argument("--run-dir", type=pathlib.Path, help="default: runs/NAME of the config")
     parser.add_argument("--resume", action="store_true", help="from the run's last checkpoint")
+    parser.add_argument("--distributed", action="store_true", help="one process of a cluster's job")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    parser.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
     parser.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="such as training.steps=100"
     )

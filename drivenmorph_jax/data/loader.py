@@ -2,7 +2,7 @@
 
 Every sample is a pure function of the seed and its place in the global sequence. So batches do not
 depend on the number of threads, a state is one integer, and the shards of several processes
-together hold the samples that one process would have drawn.
+together hold the batches that one process would have drawn.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class PairLoader:
 
         Args:
           subjects: on one grid; indexing must be safe from several threads.
-          batch_size: samples of a batch of this shard.
+          batch_size: samples of a batch, over all shards; a multiple of `shard_count`.
           seed: of order, partners and flips; 0 to 2³² − 1.
           pairs: (fixed, moving) indices to draw from; None: any two different subjects.
           flip: probability of a left-right flip (axis 0) of both images and labels.
@@ -75,8 +75,8 @@ class PairLoader:
           with_names: whether batches hold `names`, which no device takes.
           threads: 0 prepares every batch when it is asked for.
           read_ahead: batches held ready.
-          shard_index: which of the shards this process reads.
-          shard_count: number of processes.
+          shard_index: which part of every batch this process reads.
+          shard_count: number of processes; a state may be continued by another number of them.
 
         Raises:
           InputError: too few subjects, or labels asked for that are not there.
@@ -86,7 +86,7 @@ class PairLoader:
         self._labels: LabelMode = labels
         self._table = label_table
         self._with_names = with_names
-        self._signature = _signature(subjects, pairs, batch_size, seed, flip, shard_count)
+        self._signature = _signature(subjects, pairs, batch_size, seed, flip)
         count = len(subjects) if pairs is None else len(pairs)
 
         def draw(index: int, rng: np.random.Generator) -> _Draw:
@@ -98,10 +98,15 @@ class PairLoader:
                 moving += moving >= fixed
             return _Draw(fixed, moving, bool(rng.random() < flip))
 
-        # The draws come before the slice: a sample is the same in whichever shard it falls.
-        samples = grain.MapDataset.range(count).seed(seed).shuffle().repeat().random_map(draw)
-        samples = samples[shard_index:_ENDLESS:shard_count]
-        batches = samples.map(self._load).batch(batch_size, batch_fn=_stack)
+        # Whole batches are drawn before each shard takes its part: a sample is the same, and has
+        # the same place in the batch, whichever shard it falls to.
+        subjects_in_turn = grain.MapDataset.range(count).seed(seed).shuffle()
+        draws = subjects_in_turn.repeat(_ENDLESS // count).random_map(draw)
+        share = batch_size // shard_count
+        part = slice(shard_index * share, (shard_index + 1) * share)
+        batches = draws.batch(batch_size, batch_fn=list).map(
+            lambda whole: _stack([self._load(drawn) for drawn in whole[part]])
+        )
         options = grain.ReadOptions(
             num_threads=min(threads, read_ahead),
             prefetch_buffer_size=read_ahead if threads else 0,
@@ -128,12 +133,12 @@ class PairLoader:
         """Continues exactly after the batch that the state was taken after.
 
         Raises:
-          InputError: the state is of another sequence (other subjects, seed, batch size, shards).
+          InputError: the state is of another sequence (other subjects, seed, batch size).
         """
         if state.get("signature") != self._signature:
             raise InputError(
-                "cannot resume the data order: the checkpoint's subjects, seed, batch size, flip "
-                "or number of processes differ from this run's"
+                "cannot resume the data order: the checkpoint's subjects, seed, batch size or flip "
+                "differ from this run's"
             )
         self._iterator.set_state(state["iterator"])
 

@@ -17,6 +17,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.processes import is_lead, wait_for_all
 from drivenmorph_jax.training.state import TrainState
 
 Say = Callable[[str], None]
@@ -87,6 +88,8 @@ class Checkpoints:
         if not math.isfinite(score):
             return
         self._scores[step] = score
+        if not is_lead():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (_SCORES + ".partial")
         partial.write_text(json.dumps(self._scores))
@@ -152,14 +155,11 @@ class Checkpoints:
             return
         for step in steps:
             self._scores.pop(step, None)
-            source = self.folder / str(step)
-            target = self.folder.parent / "unreadable" / str(step)
-            count = 1
-            while target.exists():
-                target = target.with_name(f"{step}-{count}")
-                count += 1
-            target.parent.mkdir(exist_ok=True)
-            source.rename(target)
+            if is_lead():
+                _move_to_new_name(
+                    self.folder / str(step), self.folder.parent / "unreadable" / str(step)
+                )
+        wait_for_all("unreadable checkpoints set aside")
         self._manager.reload()
 
     def wait(self) -> None:
@@ -229,6 +229,15 @@ def load_parameters(
     finally:
         manager.close()
     return Weights(found["state"]["ema_params"], found["config"], step)
+
+
+def _move_to_new_name(source: pathlib.Path, target: pathlib.Path) -> None:
+    count, name = 0, target.name
+    while target.exists():
+        count += 1
+        target = target.with_name(f"{name}-{count}")
+    target.parent.mkdir(exist_ok=True)
+    source.rename(target)
 
 
 def _open(folder: pathlib.Path, **options: Any) -> ocp.CheckpointManager:

@@ -23,6 +23,7 @@ from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
 from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
 from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import create_state
@@ -76,6 +77,7 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
     if held_out.pairs:
+        # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
         evaluate = make_monitor(apply, held_out, jax.local_devices()[: backend.devices])
 
     # Resume: first the state, then the place in the data, then the logs from there on.
@@ -85,8 +87,10 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         state, seconds = restored.state, restored.progress["seconds"]
         batches.set_state(restored.progress["loader"])
     step = int(state.step)
-    describe_run(folder, document, first_step=step)
-    metric_log = MetricLog(folder, first_step=step, tensorboard=cfg.tensorboard)
+    metric_log = None
+    if is_lead():
+        describe_run(folder, document, first_step=step)
+        metric_log = MetricLog(folder, first_step=step, tensorboard=cfg.tensorboard)
     reporter = make_reporter(cfg.steps, step)
     _introduce(reporter, folder, params, backend.name, backend.devices, step, cfg)
 
@@ -105,13 +109,17 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         )
     finally:
         reporter.close()
-        metric_log.close()
+        if metric_log is not None:
+            metric_log.close()
         checkpoints.close()
         batches.close()
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
-    """Endless batches of random pairs, with labels numbered 1, 2, … where the loss needs them."""
+    """Endless batches of random pairs, of each the part that this process feeds to its devices.
+
+    With labels numbered 1, 2, … where the loss needs them.
+    """
     return PairLoader(
         training.subjects,
         batch_size=config.training.batch,
@@ -122,6 +130,8 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
     )
 
 
@@ -136,7 +146,8 @@ def as_document(config: Any) -> dict[str, Any]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    if is_lead():
+        print(text, flush=True)
 
 
 def _check_same_model(document: dict[str, Any], checkpoints: Checkpoints) -> None:
@@ -163,7 +174,10 @@ def _introduce(
 ) -> None:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     platform = jax.local_devices()[0].platform
+    where = f"{backend} on {devices} {platform} device(s)"
+    if jax.process_count() > 1:
+        where += f" of {jax.process_count()} processes"
     reporter.note(f"run folder {folder}")
-    reporter.note(f"{count:,} parameters; {backend} on {devices} {platform} device(s)")
+    reporter.note(f"{count:,} parameters; {where}")
     verb = f"resuming after step {step}" if step else "starting"
     reporter.note(f"{verb}: {cfg.steps} steps of {cfg.batch} pair(s)")

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from drivenmorph_jax.training.processes import is_lead
+
 
 class Reporter(Protocol):
     """Where progress goes. `note` is for a line about an event, `advance` for a logged step."""
@@ -88,6 +90,19 @@ class PlainReporter:
         pass
 
 
+class SilentReporter:
+    """For every process but the one that speaks."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def advance(self, step: int, values: dict[str, float], seconds_left: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class BarReporter:
     """A bar on a terminal, with the events scrolling above it."""
 
@@ -111,7 +126,9 @@ class BarReporter:
 
 
 def make_reporter(steps: int, first_step: int) -> Reporter:
-    """A bar where the output is a terminal, plain lines elsewhere."""
+    """A bar where the output is a terminal, plain lines elsewhere; one process of many speaks."""
+    if not is_lead():
+        return SilentReporter()
     if sys.stdout.isatty():
         return BarReporter(steps, first_step, Console())
     return PlainReporter(steps)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.interruption import StopRequest
 from drivenmorph_jax.training.logging import MetricLog, Reporter, duration
 from drivenmorph_jax.training.parallel import Backend
+from drivenmorph_jax.training.processes import any_process
 from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import TrainState
 
@@ -63,7 +65,7 @@ def train_loop(
     checkpoints: Checkpoints,
     cfg: TrainingConfig,
     config_document: dict[str, Any],
-    metric_log: MetricLog,
+    metric_log: MetricLog | None,
     reporter: Reporter,
     evaluate: Evaluate | None = None,
     seconds_before: float = 0.0,
@@ -72,6 +74,7 @@ def train_loop(
 
     Args:
         state: placed by `backend`; used up.
+        metric_log: None in the processes that write none.
         evaluate: given the averaged parameters, returns named numbers.
         config_document: the config as plain values, saved with every checkpoint.
         seconds_before: spent by the runs that this one continues.
@@ -94,11 +97,12 @@ def train_loop(
             values["seconds_per_step"] = rate
             values["waiting_share"] = clock.waiting / max(clock.stepping, 1e-9)
         values["seconds"] = clock.total
-        metric_log.write(step, values)
+        if metric_log is not None:
+            metric_log.write(step, values)
         reporter.advance(step, values, rate * (cfg.steps - step))
 
     first = int(state.step) + 1
-    previous = None
+    previous, stopping = None, False
     with StopRequest() as stop:
         for step in range(first, cfg.steps + 1):
             started = time.perf_counter()
@@ -120,7 +124,7 @@ def train_loop(
                 clock.waiting += fetched - started
 
             # Read once: a signal that comes later in this round is honoured in the next.
-            stopping = stop.requested
+            stopping = any_process(stop.requested)
             evaluating = not stopping and _due(step, cfg.evaluate_every, cfg.steps)
             saving = (
                 stopping
@@ -142,7 +146,8 @@ def train_loop(
                 sign = 1.0 if cfg.best_mode == "max" else -1.0
                 checkpoints.record_score(step, sign * results[cfg.best_metric])
                 spent = time.perf_counter() - started
-                metric_log.write(step, {f"evaluation/{k}": v for k, v in results.items()})
+                if metric_log is not None:
+                    metric_log.write(step, {f"evaluation/{k}": v for k, v in results.items()})
                 shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
                 reporter.note(f"evaluation at step {step} ({duration(spent)}): {shown}")
             clock.other += time.perf_counter() - started
@@ -154,7 +159,9 @@ def train_loop(
         reporter.note(
             f"{clock.stepping / clock.steps:.3g} s/step; waited for data {share:.1f} % of the time"
         )
-    return Outcome(state, clock.total, stop.signal_number)
+    # A signal to another process ends this one as well.
+    number = stop.signal_number or (signal.SIGTERM if stopping else None)
+    return Outcome(state, clock.total, number)
 
 
 def _due(step: int, every: int, steps: int) -> bool:

@@ -30,6 +30,8 @@ def make_monitor(
     before = [_dice(data, index, nothing) for index in range(len(data.pairs))]
 
     def evaluate(params: Any) -> dict[str, float]:
+        # By way of the host: a program of one process takes nothing that others hold a part of.
+        params = jax.device_get(params)
         rows: list[dict[str, float]] = []
         for first in range(0, len(data.pairs), len(devices)):
             chosen = range(first, min(first + len(devices), len(data.pairs)))

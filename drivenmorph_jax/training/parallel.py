@@ -1,4 +1,4 @@
-"""Where a step runs: on one device, or data-parallel over all local ones."""
+"""Where a step runs: on one device, or data-parallel over those of one or many processes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.state import TrainState
 from drivenmorph_jax.training.step import LossFunction, Step, make_step
 
-BackendName = Literal["auto", "single", "pmap"]
+BackendName = Literal["auto", "single", "pmap", "mesh"]
 AXIS = "batch"
 
 
@@ -20,8 +20,10 @@ class Backend(NamedTuple):
     """A compiled step with the placement of what it is given.
 
     step: `(state, batch) -> (state, metrics)`; the state given is donated, and so used up.
+    devices: of all processes.
     place_state, place_batch: host or device values -> where the step wants them. A batch has its
-        leading axis first; `place_batch` splits it over the devices.
+        leading axis first, and of it each process gives its own part; `place_batch` splits that
+        over the devices.
     """
 
     name: str
@@ -39,14 +41,26 @@ def make_backend(
     batch: int,
     ema_decay: float,
 ) -> Backend:
-    """The backend of that name; "auto" is pmap where there are several local devices.
+    """The backend of that name.
+
+    "auto" is "single" for one device, "pmap" for several of one process, "mesh" for several
+    processes.
+
+    Args:
+        batch: examples of a step, over all processes.
 
     Raises:
-        InputError: the batch does not divide over the devices.
+        InputError: the batch does not divide over the devices, or the backend does not reach
+            those of the other processes.
     """
-    devices = jax.local_devices()
+    processes, devices = jax.process_count(), jax.devices()
     if name == "auto":
-        name = "pmap" if len(devices) > 1 else "single"
+        name = "mesh" if processes > 1 else "pmap" if len(devices) > 1 else "single"
+    if processes > 1 and name != "mesh":
+        raise InputError(
+            f"training.backend is {name}, which serves one process, but there are {processes}: "
+            "set training.backend=mesh"
+        )
     if name == "single":
         return _single(loss_fn, optimiser, ema_decay, devices[0])
     if batch % len(devices):
@@ -54,7 +68,8 @@ def make_backend(
             f"training.batch is {batch}, which does not divide over {len(devices)} devices: "
             f"make it a multiple of {len(devices)}, or set training.backend=single"
         )
-    return _pmap(loss_fn, optimiser, ema_decay, devices)
+    build = _pmap if name == "pmap" else _mesh
+    return build(loss_fn, optimiser, ema_decay, devices)
 
 
 def _single(
@@ -89,9 +104,7 @@ def _pmap(
         devices=devices,
         donate_argnums=0,
     )
-    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec(AXIS))
+    replicated, split = _shardings(devices)
 
     def place_batch(batch: Any) -> Any:
         return jax.tree.map(
@@ -108,3 +121,40 @@ def _pmap(
         place_state=lambda state: jax.device_put(state, replicated),
         place_batch=place_batch,
     )
+
+
+def _mesh(
+    loss_fn: LossFunction,
+    optimiser: optax.GradientTransformation,
+    ema_decay: float,
+    devices: Sequence[Any],
+) -> Backend:
+    replicated, split = _shardings(devices)
+    # Without the check of varying axes gradients stay local to the shard, as under pmap.
+    step = jax.shard_map(
+        make_step(loss_fn, optimiser, ema_decay=ema_decay, axis=AXIS),
+        mesh=replicated.mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+
+    def place_batch(batch: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), batch
+        )
+
+    return Backend(
+        name="mesh",
+        devices=len(devices),
+        step=jax.jit(step, donate_argnums=0),
+        # Not `device_put`, which reaches the devices of this process only.
+        place_state=jax.jit(lambda state: state, out_shardings=replicated),
+        place_batch=place_batch,
+    )
+
+
+def _shardings(devices: Sequence[Any]) -> tuple[NamedSharding, NamedSharding]:
+    """Replicated over the devices, and split over them along the first axis."""
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))

@@ -17,7 +17,8 @@ class TrainingConfig:
         steps: updates in all, those before a resume included.
         batch: pairs per update, over all devices.
         seed: of the parameters, the order of the pairs and every random draw.
-        backend: "single", "pmap" (data-parallel over the local devices), or "auto".
+        backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
+            (data-parallel over those of all processes), or "auto".
         log_every, evaluate_every, checkpoint_every: in steps; 0 for never (the last step is
             always logged, evaluated unless `evaluate_every` is 0, and saved).
         keep: checkpoints kept beside the best one.

@@ -21,25 +21,27 @@ def run(tiny, name, steps):
     return made, state, losses
 
 
-def test_pmap_gives_the_loss_and_gradient_of_one_device(tiny):
+@pytest.mark.parametrize("name", ["auto", "mesh"])
+def test_many_devices_give_the_loss_and_gradient_of_one(tiny, name):
     one, single_state, single = run(tiny, "single", 4)
-    many, pmap_state, pmap = run(tiny, "auto", 4)
-    assert (one.devices, many.name, many.devices) == (1, "pmap", 8)
-    for a, b in zip(single, pmap, strict=True):
+    many, many_state, losses = run(tiny, name, 4)
+    assert one.devices == 1 and many.devices == 8
+    assert many.name == ("pmap" if name == "auto" else name)
+    for a, b in zip(single, losses, strict=True):
         assert a == pytest.approx(b, rel=1e-5)
     # Adam's first moment is a mean of gradients: a factor n in them would show here, where
     # clipping and Adam's scaling hide it from the parameters.
     for a, b in zip(
-        jax.tree.leaves(single_state.opt_state), jax.tree.leaves(pmap_state.opt_state), strict=True
+        jax.tree.leaves(single_state.opt_state), jax.tree.leaves(many_state.opt_state), strict=True
     ):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-7)
     for a, b in zip(
-        jax.tree.leaves(single_state.params), jax.tree.leaves(pmap_state.params), strict=True
+        jax.tree.leaves(single_state.params), jax.tree.leaves(many_state.params), strict=True
     ):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["single", "pmap"])
+@pytest.mark.parametrize("name", ["single", "pmap", "mesh"])
 def test_the_step_compiles_once_and_uses_up_its_state(tiny, name):
     made = backend(tiny, name)
     first, batches = made.place_state(tiny.new_state()), tiny.Batches()
