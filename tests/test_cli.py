@@ -13,6 +13,7 @@ import pytest
 
 from drivenmorph_jax import cli, pipeline
 from drivenmorph_jax.images import Volume, save_volume
+from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
 from tests.pipeline import quick
 from tests.pipeline.brains import brain_labels, write_pair
 
@@ -139,8 +140,8 @@ def bad_labels(tmp_path: Path, pair, kind: str) -> list:
     ("kind", "message"),
     [
         ("one only", "--fixed-labels and --moving-labels"),
-        ("other shape", "resample them onto its grid"),
-        ("elsewhere", "5 mm off their image"),
+        ("other shape", "resample the moving labels onto the image's grid"),
+        ("elsewhere", "5 mm off the image"),
         ("not whole numbers", "not whole numbers"),
     ],
 )
@@ -224,8 +225,7 @@ def test_register(pair, tmp_path, capsys, monkeypatch):
     assert cli.main(again) == 0
     assert capsys.readouterr().out == ""
     names = {path.name for path in output.iterdir()}
-    expected = {"warped.nii.gz", "warp.nii.gz", "affine.mat", "figure.png", "summary.json"}
-    assert names == expected | {"notes.txt"}
+    assert names == set(FILES) - {WARPED_LABELS} | {"notes.txt"}
 
 
 def test_help_loads_nothing_heavy():

@@ -14,12 +14,19 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="of each level, finest first, in place of those of the training",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.pipeline.export import export_weights
 
-    export_weights(options.folder, options.output)
+    export_weights(options.folder, options.output, iterations=options.iterations)
     say(f"written to {options.output}")
     return 0

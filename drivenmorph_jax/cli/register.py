@@ -1,6 +1,8 @@
 """drivenmorph register: bring a moving image onto a fixed one."""
 
 import argparse
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +12,36 @@ from drivenmorph_jax.errors import InputError
 if TYPE_CHECKING:
     from drivenmorph_jax.pipeline import Method
 
+Say = Callable[[str], None]
+
 _DESCRIPTION = """\
 Register two brain images (NIfTI or MGH) of any orientation, spacing and shape.
 
-Both must be brain-extracted: 0 outside the brain. They need not be aligned: an
-affine is found first. Written to the output folder, all or nothing:
+Both must be brain-extracted (0 outside the brain), or come with a mask of the
+brain. They need not be aligned: an affine is found first. Written to the output
+folder, all or nothing:
 
-  warped.nii.gz   the moving image on the fixed image's grid, resampled once
-  warp.nii.gz     the whole map, affine included: a displacement field that
-                  ITK, SimpleITK, ANTs, Slicer and greedy apply
-  affine.mat      the affine alone (ITK), for information: warp.nii.gz has it
-  figure.png      images, differences, deformation and driving force on one slice
-  summary.json    similarity, folding, displacement, seconds, versions, command
-  warped_labels.nii.gz   with both label maps: the moved labels (nearest)
+  warped.nii.gz           the moving image (within its mask) on the fixed image's
+                          grid, resampled once, linearly
+  warp.nii.gz             the whole map, affine included: a displacement field
+                          that ITK, SimpleITK, ANTs, Slicer and greedy apply
+  inverse_warp.nii.gz     its inverse, on the moving image's grid: the same
+                          tools bring the fixed image onto the moving one by it
+  affine.mat              the affine alone (ITK): warp.nii.gz has it already
+  deformable_warp.nii.gz  the rest: a point goes through this one first, then the
+                          affine (ANTs: -t deformable_warp.nii.gz -t affine.mat)
+  jacobian.nii.gz         local change of volume (determinant) of the whole map
+  driving_force.nii.gz    what drove the finest level: a covector, feature^2/mm
+  demons_step.nii.gz      the step that the force asked for last, mm
+  figure.png              images, differences, deformation and driving force
+  summary.json            similarity, regularity, inverse consistency, a pass,
+                          warn or fail for each check with its reason, seconds,
+                          versions, checksum of the weights, command
+  report.html             all of it to look at, in any browser, without a network
+  warped_labels.nii.gz    with both label maps: the moved labels (nearest)
+
+Vectors are in LPS, as ITK counts them. After writing, the warp is read back and
+applied by other code; if it does not give warped.nii.gz, nothing is kept.
 """
 
 
@@ -49,6 +68,54 @@ def add(commands: Any) -> None:
         type=Path,
         metavar="DIR",
         help="folder of a training run, or of exported weights (default: those in the package)",
+    )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="improve the result for this pair alone by N iterations of gradient descent (such as "
+        "50); it never ends worse than it started",
+    )
+    parser.add_argument(
+        "--similarity",
+        choices=("lncc", "mi", "mind"),
+        help="what --refine makes alike: lncc (default) for one contrast, mi or mind across "
+        "contrasts",
+    )
+    parser.add_argument(
+        "--regularity",
+        type=float,
+        metavar="WEIGHT",
+        help="how smooth --refine keeps the map (default 3; more is smoother)",
+    )
+    parser.add_argument(
+        "--fixed-mask",
+        type=Path,
+        metavar="FILE",
+        help="mask of the fixed image's brain, on its grid: what is outside becomes 0",
+    )
+    parser.add_argument(
+        "--moving-mask", type=Path, metavar="FILE", help="mask of the moving image's brain"
+    )
+    parser.add_argument(
+        "--initial-affine",
+        type=Path,
+        metavar="FILE",
+        help="affine from the fixed to the moving image, in place of a search (ITK .mat, .tfm, "
+        ".txt, FSL .mat, FreeSurfer .lta)",
+    )
+    parser.add_argument(
+        "--deformable-only",
+        action="store_true",
+        help="write the Jacobian of the deformable part, without the affine",
+    )
+    parser.add_argument(
+        "--formats",
+        default="itk",
+        metavar="LIST",
+        help="files of the map, by commas: itk (always), fsl (warp_fsl.nii.gz), freesurfer "
+        "(warp_freesurfer.nii.gz), h5 (warp.h5, ITK composite)",
     )
     parser.add_argument(
         "--fixed-labels", type=Path, metavar="FILE", help="label map of the fixed image, for Dice"
@@ -79,9 +146,14 @@ def run(options: argparse.Namespace, command: str) -> int:
         options.fixed,
         options.moving,
         options.output,
-        _method(options),
+        _method(options, tell),
+        fixed_mask=options.fixed_mask,
+        moving_mask=options.moving_mask,
         fixed_labels=options.fixed_labels,
         moving_labels=options.moving_labels,
+        initial_affine=options.initial_affine,
+        deformable_only=options.deformable_only,
+        formats=options.formats.split(","),
         overwrite=options.overwrite,
         command=command,
         say=tell,
@@ -91,14 +163,43 @@ def run(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _method(options: argparse.Namespace) -> "Method":
+def _method(options: argparse.Namespace, tell: Say) -> "Method":
     from drivenmorph_jax import pipeline
 
     if options.method == "demons":
-        return pipeline.demons_method()
-    if options.checkpoint:
-        return pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
-    return pipeline.network_method(pipeline.load_pretrained())
+        method = pipeline.demons_method()
+    elif options.checkpoint:
+        method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
+    else:
+        method = pipeline.network_method(pipeline.load_pretrained())
+    given = {"similarity": options.similarity, "regularity_weight": options.regularity}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not options.refine:
+        if changes:
+            raise InputError("--similarity and --regularity are of --refine: give --refine N")
+        return method
+    cfg = pipeline.refine_config(options.refine, **changes)
+    return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
+
+
+class _Progress:
+    """Every tenth iteration on a line, with rate and time left."""
+
+    def __init__(self, iterations: int, tell: Say) -> None:
+        self._iterations, self._tell = iterations, tell
+        self._start = 0.0
+
+    def __call__(self, iteration: int, objective: float) -> None:
+        if iteration == 0:
+            self._start = time.monotonic()
+            self._tell(f"refining: objective {objective:.4f} at the start")
+        elif iteration % 10 == 0 or iteration == self._iterations:
+            each = (time.monotonic() - self._start) / iteration
+            left = each * (self._iterations - iteration)
+            self._tell(
+                f"refining: {iteration} of {self._iterations}, objective {objective:.4f}, "
+                f"{each:.2f} s each, {left:.0f} s left"
+            )
 
 
 def _report(summary: dict[str, Any], output: Path) -> list[str]:
@@ -108,10 +209,28 @@ def _report(summary: dict[str, Any], output: Path) -> list[str]:
         f"folding {deformation['folding_percent']:.3f} %, NDV {deformation['ndv_percent']:.4f} %, "
         f"largest deformation {deformation['largest_displacement_mm']:.1f} mm",
         f"done in {sum(summary['seconds'].values()):.1f} s: {output}",
+        *_verdict(summary["quality"]),
     ]
     if "dice" in summary and summary["dice"]["after"] is not None:
         lines.insert(1, _three("Dice", summary["dice"]))
     return lines
+
+
+def _verdict(checks: list[dict[str, Any]]) -> list[str]:
+    """The worst of the checks, with every reason for it."""
+    from drivenmorph_jax.pipeline.quality import worst
+
+    verdict = worst(check["verdict"] for check in checks)
+    if verdict == "pass":
+        return [f"quality: pass, all {len(checks)} checks"]
+    found = [check for check in checks if check["verdict"] == verdict]
+    return [f"quality: {verdict}: {_measured(check)}: {check['reason']}" for check in found]
+
+
+def _measured(check: dict[str, Any]) -> str:
+    if check["value"] is None:
+        return check["name"]
+    return f"{check['name']} {check['value']:.3g} {check['unit']}".strip()
 
 
 def _three(name: str, values: dict[str, Any]) -> str:

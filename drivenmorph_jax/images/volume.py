@@ -96,6 +96,24 @@ def load_labels(path: str | os.PathLike, *, name: str = "label map") -> Volume:
     return Volume(whole.astype(np.int32), affine)
 
 
+def load_geometry(
+    path: str | os.PathLike, *, name: str = "image"
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Voxels per axis and affine (4, 4) of an image, by its header alone.
+
+    Axes beyond the third are left out.
+
+    Raises:
+        InputError: the file cannot be read, has fewer than three axes, or no usable affine.
+    """
+    image, title = _open(path, name)
+    affine = _affine(image, title)
+    shape = tuple(int(size) for size in image.shape[:3])
+    if len(shape) < 3 or min(shape) < 1:
+        raise InputError(f"{title}: has shape {shape}, not three axes: give a 3-D image")
+    return (shape[0], shape[1], shape[2]), affine
+
+
 def save_volume(path: str | os.PathLike, volume: Volume, *, description: str = "") -> None:
     """Write .nii or .nii.gz under a temporary name in the same folder, then rename.
 

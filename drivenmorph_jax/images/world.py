@@ -1,8 +1,10 @@
 """Displacements in world millimetres, and images warped by them.
 
 A pull-back displacement u in RAS mm on the fixed grid says that the fixed image's point x
-corresponds to the moving image's point x + u(x).
+corresponds to the moving image's point x + u(x). Beyond its grid it is held constant.
 """
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +16,11 @@ from drivenmorph_jax.images.volume import Volume
 _PLANES = 16
 # A cubic spline's coefficients fall by 0.27 a voxel: below float32's precision after 12.
 _MARGIN = 12
+# Coordinates of voxels are rounded to this for labels: halves arrive as 4.4999999999.
+_DECIMALS = 6
+
+Slab = tuple[slice, np.ndarray]
+"""Slices of a grid's first axis, and a world point (n, Y, Z, 3) for each of their voxels."""
 
 
 def world_displacement(
@@ -53,7 +60,7 @@ def world_displacement(
         )
         for axis in range(3)
     ]
-    for planes, points in _slabs(shape, affine):
+    for planes, points in slabs(shape, affine):
         steps = np.stack([part[planes] for part in local], axis=-1)
         result[planes] = apply_affine(matrix, points) - points + steps @ linear[:3, :3].T
     return result
@@ -73,7 +80,31 @@ def warp_volume(
     Returns:
         The image on the fixed grid; dtype kept for order 0, else float32.
     """
-    shape = displacement.shape[:3]
+    x, y, z = displacement.shape[:3]
+    moved = ((planes, points + displacement[planes]) for planes, points in slabs((x, y, z), affine))
+    return sample_volume(volume, (x, y, z), affine, moved, order=order)
+
+
+def sample_volume(
+    volume: Volume,
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    moved: Iterable[Slab],
+    *,
+    order: int = 1,
+) -> Volume:
+    """`volume` sampled at the points to which the voxels of a grid have moved.
+
+    Args:
+        volume: the moving image, or a label map (with `order=0`).
+        shape: voxels per axis of the fixed grid.
+        affine: (4, 4) of the fixed grid.
+        moved: `slabs` of that grid, their points now in the moving image's world.
+        order: 0 nearest, 1 linear, 3 cubic spline. Outside the image is zero.
+
+    Returns:
+        The image on the fixed grid; dtype kept for order 0, else float32.
+    """
     source = volume.data if order == 0 else volume.data.astype(np.float32)
     to_voxels = np.linalg.inv(volume.affine)
     if order > 1:
@@ -81,11 +112,11 @@ def warp_volume(
         source = ndimage.spline_filter(np.pad(source, _MARGIN), order, mode="mirror")
         to_voxels[:3, 3] += _MARGIN
     result = np.empty(shape, dtype=volume.data.dtype if order == 0 else np.float32)
-    for planes, points in _slabs(shape, affine):
-        voxels = apply_affine(to_voxels, points + displacement[planes])
+    for planes, points in moved:
+        voxels = apply_affine(to_voxels, points)
         ndimage.map_coordinates(
             source,
-            np.moveaxis(voxels, -1, 0),
+            np.moveaxis(np.round(voxels, _DECIMALS) if order == 0 else voxels, -1, 0),
             output=result[planes],
             order=order,
             mode="grid-constant",
@@ -97,17 +128,20 @@ def warp_volume(
 def transform_points(
     points: np.ndarray, displacement: np.ndarray, affine: np.ndarray
 ) -> np.ndarray:
-    """Fixed-world points (N, 3) in RAS mm to moving-world points, by the pull-back field."""
-    voxels = apply_affine(np.linalg.inv(affine), np.asarray(points, dtype=np.float64))
+    """Fixed-world points (..., 3) in RAS mm to moving-world points, by the pull-back field."""
+    points = np.asarray(points, dtype=np.float64)
+    voxels = apply_affine(np.linalg.inv(affine), points.reshape(-1, 3)).T
     steps = [
-        ndimage.map_coordinates(displacement[..., axis], voxels.T, order=1, mode="nearest")
+        ndimage.map_coordinates(
+            displacement[..., axis], voxels, order=1, mode="nearest", output=np.float64
+        )
         for axis in range(3)
     ]
-    return points + np.stack(steps, axis=-1)
+    return points + np.stack(steps, axis=-1).reshape(points.shape)
 
 
-def _slabs(shape: tuple[int, int, int], affine: np.ndarray):
-    """Slices of the first axis, and the world coordinates (n, Y, Z, 3) of their voxels."""
+def slabs(shape: tuple[int, int, int], affine: np.ndarray) -> Iterator[Slab]:
+    """A grid's voxels in the world, some planes at a time: bounds the memory."""
     inner = np.stack(np.meshgrid(*(np.arange(size) for size in shape[1:]), indexing="ij"), axis=-1)
     plane = inner @ affine[:3, 1:3].T + affine[:3, 3]
     for first in range(0, shape[0], _PLANES):

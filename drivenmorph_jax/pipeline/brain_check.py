@@ -13,7 +13,10 @@ from drivenmorph_jax.images import Volume
 _LARGEST_SHARE = 0.9
 # The largest brains with all their fluid are some 2 litres; a head, its background cut, 3 to 5.
 _LARGEST_LITRES = 2.5
-_EXTRACT = "extract the brain first (0 outside it), with HD-BET or SynthStrip for instance"
+_MASK = "or give a mask of the brain (--fixed-mask, --moving-mask)"
+_EXTRACT = (
+    f"extract the brain first (0 outside it), with HD-BET or SynthStrip for instance, {_MASK}"
+)
 
 
 def check_brain_extracted(volume: Volume, title: str) -> None:
@@ -30,7 +33,7 @@ def check_brain_extracted(volume: Volume, title: str) -> None:
         if (corners == corners[0]).all() and corners[0] != 0:
             raise InputError(
                 f"{title}: its background is {corners[0]:g}, not 0: set all voxels outside the "
-                "brain to 0"
+                f"brain to 0, {_MASK}"
             )
         raise InputError(
             f"{title}: {share:.0%} of its voxels are not 0, so it is no brain on an empty "

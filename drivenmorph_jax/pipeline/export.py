@@ -1,26 +1,47 @@
 """From a training run to a folder of weights that can be shipped."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
 
 
-def export_weights(run: str | Path, output: str | Path) -> None:
+def export_weights(
+    run: str | Path, output: str | Path, *, iterations: Sequence[int] | None = None
+) -> None:
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
 
     Of the run's config only what using the weights needs goes along (architecture, grid, loss and
     schedule): no path of the machine that it was trained on.
 
+    Args:
+        run: the run folder.
+        output: the folder to write.
+        iterations: of each level, finest first, in place of those of the training: the iterations
+            of a level share their parameters, so that there may be more or fewer of them.
+
     Raises:
-        InputError: there is no usable checkpoint, or the output cannot be written.
+        InputError: there is no usable checkpoint, the iterations do not fit the trained levels, or
+            the output cannot be written.
     """
     weights, model = open_run(Path(run).expanduser())
+    trained = model.iterations
+    if iterations is not None:
+        model = dataclasses.replace(model, iterations=tuple(iterations))
+        if [n > 0 for n in model.iterations] != [n > 0 for n in trained]:
+            raise InputError(
+                f"iterations {list(iterations)}: trained were {list(trained)}; keep the number of "
+                "levels, and 0 where it is 0"
+            )
     data = weights.config["data"]
     metadata = {
         "data": {name: data[name] for name in ("format", "shape", "spacing", "flip")},
         "loss": weights.config["loss"],
         "training": weights.config["training"],
+        "trained_iterations": list(trained),
         "step": weights.step,
     }
     save_weights(output, weights.params, model, metadata)

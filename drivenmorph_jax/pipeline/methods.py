@@ -1,5 +1,6 @@
 """The ways to register a pair on the working grid: the network, or classical Demons."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from drivenmorph_jax.model import (
     register,
 )
 from drivenmorph_jax.pipeline.pretrained import Pretrained
+from drivenmorph_jax.pipeline.refinement import Progress, RefineConfig, refine
 from drivenmorph_jax.pipeline.working_space import Shape, Spacing
 
 DEMONS_SPACING: Spacing = (2.0, 2.0, 2.0)
@@ -68,6 +70,22 @@ def demons_method(
 
     details = {"variant": cfg.variant, "iterations": list(cfg.iterations)}
     return Method("demons", spacing, None, solve, details)
+
+
+def refined_method(
+    method: Method, cfg: RefineConfig, *, progress: Progress | None = None
+) -> Method:
+    """A method, and after it the refinement of each pair on its own."""
+
+    def solve(fixed, moving) -> Registration:
+        registration = method.solve(fixed, moving)
+        found = refine(
+            registration.displacement, fixed[..., None], moving[..., None], cfg, progress=progress
+        )
+        return registration._replace(displacement=found.displacement)
+
+    details = method.details | {"refinement": dataclasses.asdict(cfg)}
+    return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
 
 
 def solve_checked(method: Method, fixed: ndarray, moving: ndarray) -> Registration:

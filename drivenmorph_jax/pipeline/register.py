@@ -1,12 +1,25 @@
 """Register two files: read, check, register, measure, write."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from drivenmorph_jax.images import Volume, warp_volume
+from drivenmorph_jax.pipeline.assessment import assess
+from drivenmorph_jax.pipeline.fields import derive_fields
+from drivenmorph_jax.pipeline.formats import check_formats, write_formats
+from drivenmorph_jax.pipeline.initial_affine import read_initial_affine
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import Registered, register_volumes
-from drivenmorph_jax.pipeline.results import FILES, write_figure, write_images, write_summary
+from drivenmorph_jax.pipeline.report_page import write_page
+from drivenmorph_jax.pipeline.results import (
+    FILES,
+    check_replay,
+    write_fields,
+    write_figure,
+    write_images,
+    write_summary,
+)
 from drivenmorph_jax.pipeline.scans import PathLike, Scans, read_scans
 from drivenmorph_jax.pipeline.stages import Say, Stages, silent
 from drivenmorph_jax.pipeline.summary import Summary, environment, summarise
@@ -18,8 +31,13 @@ def register_files(
     output: PathLike,
     method: Method,
     *,
+    fixed_mask: PathLike | None = None,
+    moving_mask: PathLike | None = None,
     fixed_labels: PathLike | None = None,
     moving_labels: PathLike | None = None,
+    initial_affine: PathLike | None = None,
+    deformable_only: bool = False,
+    formats: Sequence[str] = (),
     overwrite: bool = False,
     command: str | None = None,
     say: Say = silent,
@@ -27,12 +45,14 @@ def register_files(
     """Register two files and write the results, all or none, into a folder.
 
     Args:
-        fixed, moving: brain-extracted images (NIfTI, MGH).
-        output: the folder: `warped.nii.gz`, `warp.nii.gz` (ITK displacement field, affine
-            included), `affine.mat` (ITK), `figure.png`, `summary.json`, and with label maps
-            `warped_labels.nii.gz`.
+        fixed, moving: images (NIfTI, MGH), brain-extracted or with a mask.
+        output: the folder, for `FILES` of `drivenmorph_jax.pipeline.results`.
         method: `network_method(...)` or `demons_method(...)`.
+        fixed_mask, moving_mask: not 0 in the brain; outside it the image becomes 0.
         fixed_labels, moving_labels: label maps on their images' grids, for Dice.
+        initial_affine: a file (ITK, FSL, FreeSurfer), fixed to moving, in place of a search.
+        deformable_only: write the Jacobian of the deformable part, without the affine.
+        formats: further files of the map: "fsl", "freesurfer", "h5" (ITK's is always written).
         overwrite: replace earlier results in the folder.
         command: to be kept in the summary.
         say: called with a line at the start of each stage.
@@ -41,35 +61,50 @@ def register_files(
         The content of `summary.json`.
 
     Raises:
-        InputError: an input cannot be used, or the output cannot be written.
+        InputError: an input cannot be used, the output cannot be written, or the written warp,
+            read back and applied by other code, does not give the warped image.
     """
+    check_formats(formats)
     stages = Stages(say)
-    inputs = {
-        "fixed": fixed,
-        "moving": moving,
+    maps = {
+        "fixed_mask": fixed_mask,
+        "moving_mask": moving_mask,
         "fixed_labels": fixed_labels,
         "moving_labels": moving_labels,
     }
+    inputs = {"fixed": fixed, "moving": moving, **maps, "initial_affine": initial_affine}
     summary: Summary = {
         "command": command,
         "inputs": {name: str(Path(path).absolute()) for name, path in inputs.items() if path},
     }
     with output_folder(output, overwrite=overwrite, names=FILES) as folder:
         with stages.stage("read", f"reading {fixed} (fixed) and {moving} (moving)"):
-            scans = read_scans(
-                fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels
-            )
-        registered = register_volumes(scans.fixed, scans.moving, method, stages=stages)
+            scans = read_scans(fixed, moving, **maps)
+            matrix = None
+            if initial_affine is not None:
+                matrix = read_initial_affine(initial_affine, scans.fixed, scans.moving)
+        registered = register_volumes(
+            scans.fixed, scans.moving, method, initial_affine=matrix, stages=stages
+        )
+        with stages.stage("invert", "inverting the map"):
+            fields = derive_fields(registered, scans.fixed, scans.moving)
         with stages.stage("measure", "measuring"):
             warped_labels = _warp_labels(scans, registered)
-            summary |= summarise(scans, registered, method, warped_labels)
+            summary |= summarise(scans, registered, fields, method, warped_labels)
+            checks = assess(scans, registered, fields, summary)
+            summary["quality"] = [check.as_document() for check in checks]
         with stages.stage("write", f"writing {output}"):
             write_images(folder, scans, registered, warped_labels)
-            names = f"{Path(moving).name} to {Path(fixed).name}"
-            write_figure(folder, registered, title=f"{names}, {method.name}")
+            write_fields(folder, scans, fields, deformable_only=deformable_only)
+            write_formats(folder, scans, registered, formats)
+            title = f"{Path(moving).name} to {Path(fixed).name}, {method.name}"
+            write_figure(folder, registered, title=title)
+        with stages.stage("replay", "reading the warp back"):
+            summary |= {"replay": {"largest_difference": check_replay(folder, scans.moving)}}
         summary |= {"seconds": {k: round(v, 3) for k, v in stages.seconds.items()}}
         summary |= environment()
         write_summary(folder, summary)
+        write_page(folder, registered, summary, checks, title=title)
     return summary
 
 

@@ -31,7 +31,7 @@ class Registered(NamedTuple):
         warped: the moving image on the fixed image's own grid, resampled once.
         working: the pair as the method saw it, after the affine.
         deformable: what the method found after the affine, in voxels of the working grid.
-        alignment: what the search for the affine says of its result.
+        alignment: what the search for the affine says of its result; None if there was none.
     """
 
     displacement: Float[ndarray, "x y z 3"]
@@ -39,11 +39,16 @@ class Registered(NamedTuple):
     warped: Volume
     working: WorkingPair
     deformable: Registration
-    alignment: Alignment
+    alignment: Alignment | None
 
 
 def register_volumes(
-    fixed: Volume, moving: Volume, method: Method, *, stages: Stages | None = None
+    fixed: Volume,
+    moving: Volume,
+    method: Method,
+    *,
+    initial_affine: Float[ndarray, "4 4"] | None = None,
+    stages: Stages | None = None,
 ) -> Registered:
     """Register two brain-extracted images of any orientation, spacing and shape.
 
@@ -54,6 +59,7 @@ def register_volumes(
     Args:
         fixed, moving: background exactly 0.
         method: `network_method(...)` or `demons_method(...)`.
+        initial_affine: fixed world to moving world, RAS mm, taken as it is in place of a search.
         stages: told what is being done, and keeps the seconds.
 
     Raises:
@@ -62,8 +68,7 @@ def register_volumes(
     stages = stages or Stages()
     straight = canonical(fixed), canonical(moving)
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
-    with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
-        matrix, alignment = _align(*straight)
+    matrix, alignment = _affine(straight, initial_affine, stages)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
         working = to_working_space(*straight, matrix, grid)
@@ -75,6 +80,15 @@ def register_volumes(
         )
         warped = warp_volume(moving, displacement, fixed.affine)
     return Registered(displacement, matrix, warped, working, deformable, alignment)
+
+
+def _affine(
+    straight: tuple[Volume, Volume], given: Float[ndarray, "4 4"] | None, stages: Stages
+) -> tuple[Float[ndarray, "4 4"], Alignment | None]:
+    if given is not None:
+        return np.asarray(given, np.float64), None
+    with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
+        return _align(*straight)
 
 
 def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], Alignment]:

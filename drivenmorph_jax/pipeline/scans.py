@@ -1,4 +1,4 @@
-"""A pair of scans with their label maps, read and checked."""
+"""A pair of scans with their brain masks and label maps, read and checked."""
 
 import itertools
 import os
@@ -17,7 +17,7 @@ _GRID_TOLERANCE = 0.1
 
 
 class Scans(NamedTuple):
-    """What the user gave; label maps on the grid of their image, both or neither."""
+    """What the user gave: images within their masks; label maps on their grid, both or neither."""
 
     fixed: Volume
     moving: Volume
@@ -29,18 +29,23 @@ def read_scans(
     fixed: PathLike,
     moving: PathLike,
     *,
+    fixed_mask: PathLike | None = None,
+    moving_mask: PathLike | None = None,
     fixed_labels: PathLike | None = None,
     moving_labels: PathLike | None = None,
 ) -> Scans:
-    """Read the files.
+    """Read the files; an image with a brain mask becomes 0 outside it, before anything else.
 
     Raises:
-        InputError: one that cannot be used, an image that is not brain-extracted, or label maps
-            that are not both there, or lie on another grid than their image.
+        InputError: one that cannot be used, an image that is not brain-extracted and has no mask,
+            a mask without a voxel of brain, label maps that are not both there, or a mask or
+            label map on another grid than its image.
     """
     if (fixed_labels is None) != (moving_labels is None):
         raise InputError("labels of one image only: give --fixed-labels and --moving-labels")
-    scans = Scans(_read_image(fixed, "fixed image"), _read_image(moving, "moving image"))
+    scans = Scans(
+        _read_image("fixed", fixed, fixed_mask), _read_image("moving", moving, moving_mask)
+    )
     if fixed_labels is None or moving_labels is None:
         return scans
     return scans._replace(
@@ -49,25 +54,36 @@ def read_scans(
     )
 
 
-def _read_image(path: PathLike, name: str) -> Volume:
-    volume = load_volume(path, name=name)
-    check_brain_extracted(volume, f"{name} {path}")
-    return volume
+def _read_image(role: str, path: PathLike, mask: PathLike | None) -> Volume:
+    volume = load_volume(path, name=f"{role} image")
+    if mask is None:
+        check_brain_extracted(volume, f"{role} image {path}")
+        return volume
+    name = f"{role} mask"
+    inside = _read_labels(mask, volume, name).data != 0
+    if not inside.any():
+        raise InputError(f"{name} {mask}: is empty: give one that is not 0 in the brain")
+    masked = Volume(np.where(inside, volume.data, np.float32(0)), volume.affine)
+    if not masked.data.any():
+        raise InputError(
+            f"{name} {mask}: covers nothing, the image is 0 wherever the mask is not: give the "
+            "mask of this image"
+        )
+    check_brain_extracted(masked, f"{role} image {path} within its mask")
+    return masked
 
 
 def _read_labels(path: PathLike, image: Volume, name: str) -> Volume:
+    """A map on the image's grid; raises where it lies on another."""
     labels = load_labels(path, name=name)
+    mend = f"resample the {name} onto the image's grid (nearest neighbour)"
     if labels.shape != image.shape:
         raise InputError(
-            f"{name} {path}: shape {labels.shape}, but their image has {image.shape}: resample "
-            "them onto its grid (nearest neighbour)"
+            f"{name} {path}: shape {labels.shape}, but the image has {image.shape}: {mend}"
         )
     corners = np.array(list(itertools.product(*((0, n - 1) for n in image.shape))))
     difference = labels.affine - image.affine
     apart = np.abs(corners @ difference[:3, :3].T + difference[:3, 3]).max()
     if apart > _GRID_TOLERANCE * image.spacing.min():
-        raise InputError(
-            f"{name} {path}: lie up to {apart:.3g} mm off their image: resample them onto its "
-            "grid (nearest neighbour)"
-        )
+        raise InputError(f"{name} {path}: up to {apart:.3g} mm off the image: {mend}")
     return Volume(labels.data, image.affine)

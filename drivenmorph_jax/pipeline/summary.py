@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from drivenmorph_jax.images import Volume, resample
-from drivenmorph_jax.objective.metrics import (
-    dice_scores,
-    folding_percent,
-    mean_score,
-    ndv_percent,
-    sdlogj,
+from drivenmorph_jax.objective.metrics import dice_scores, mean_score
+from drivenmorph_jax.pipeline.fields import Fields
+from drivenmorph_jax.pipeline.map_figures import (
+    consistency_figures,
+    deformation_figures,
+    whole_map_figures,
 )
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.registration import Registered
@@ -25,7 +25,11 @@ _PACKAGES = ("drivenmorph-jax", "jax", "jaxlib", "flax", "numpy", "scipy", "niba
 
 
 def summarise(
-    scans: Scans, registered: Registered, method: Method, warped_labels: Volume | None
+    scans: Scans,
+    registered: Registered,
+    fields: Fields,
+    method: Method,
+    warped_labels: Volume | None,
 ) -> Summary:
     """How alike the images are, how regular the map is, and what made it.
 
@@ -34,7 +38,9 @@ def summarise(
     """
     summary: Summary = {
         "similarity": _similarity(scans, registered),
-        "deformation": _deformation(registered),
+        "deformation": deformation_figures(registered),
+        "whole_map": whole_map_figures(registered, fields, scans.fixed),
+        "inverse_consistency": consistency_figures(fields.inverse.consistency),
         "affine": registered.matrix.tolist(),
         "method": {"name": method.name, **method.details},
     }
@@ -66,30 +72,12 @@ def _similarity(scans: Scans, registered: Registered) -> Summary:
     as_given = resample(moving, fixed.shape, fixed.affine)
     aligned = resample(moving, fixed.shape, fixed.affine, matrix=registered.matrix)
     images = {"before": as_given, "affine": aligned, "after": registered.warped}
+    search = registered.alignment
     return {
         "of": "correlation over both brains, on the fixed image's grid",
         **{name: correlation(fixed.data, image.data) for name, image in images.items()},
-        "affine_search": {
-            "tissue": float(registered.alignment.score),
-            "outline": float(registered.alignment.overlap),
-        },
-    }
-
-
-def _deformation(registered: Registered) -> Summary:
-    working = registered.working
-    displacement = np.asarray(registered.deformable.displacement)
-    brain = working.fixed != 0
-    spacing = np.linalg.norm(working.grid.affine[:3, :3], axis=0)
-    lengths = np.linalg.norm(displacement * spacing, axis=-1)[brain]
-    return {
-        "of": "the deformable part on the working grid, inside the fixed brain (sdlogj: all of it)",
-        "working_grid": {"shape": list(working.grid.shape), "spacing_mm": spacing.tolist()},
-        "folding_percent": folding_percent(displacement, mask=brain),
-        "ndv_percent": ndv_percent(displacement, mask=brain),
-        "sdlogj": sdlogj(displacement),
-        "largest_displacement_mm": float(lengths.max()),
-        "mean_displacement_mm": float(lengths.mean()),
+        "affine_search": search
+        and {"tissue": float(search.score), "outline": float(search.overlap)},
     }
 
 

@@ -110,7 +110,8 @@ def _working_image(volume: Volume, matrix, grid: Grid, name: str) -> Float[ndarr
     inside = data[data > 0]
     if len(inside) == 0:
         raise InputError(
-            f"{name}: nothing of it meets the other brain: check the orientation in both headers"
+            f"{name}: nothing of it meets the other brain: check the orientation in both headers, "
+            "and that an initial affine leads from the fixed to the moving image"
         )
     return (data / np.percentile(inside, _BRIGHT_PERCENTILE)).astype(np.float32)
 

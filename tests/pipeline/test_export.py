@@ -38,6 +38,13 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
     assert exported.metadata["step"] == 1
     assert str(tmp_path) not in (output / "config.yaml").read_text()
 
+    more = ["export", str(run), "--output", str(tmp_path / "more"), "--iterations", "0", "3"]
+    assert main(more) == 0
+    found = load_weights(tmp_path / "more")
+    assert found.model.iterations == (0, 3) and found.metadata["trained_iterations"] == [0, 1]
+    assert main([*more[:3], str(tmp_path / "wrong"), "--iterations", "1", "3"]) == 2
+    assert not (tmp_path / "wrong").exists()
+
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     assert main(["export", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 2

@@ -1,0 +1,39 @@
+"""The whole map in the files of other tools than ITK's field."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images import Grid, Transform, write_transform
+from drivenmorph_jax.pipeline.registration import Registered
+from drivenmorph_jax.pipeline.scans import Scans
+
+FORMAT_FILES = {
+    "fsl": "warp_fsl.nii.gz",
+    "freesurfer": "warp_freesurfer.nii.gz",
+    "h5": "warp.h5",
+}
+"""The file of each format; "itk" is always written."""
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise InputError at a format that is not known."""
+    unknown = sorted(set(formats) - {"itk", *FORMAT_FILES})
+    if unknown:
+        known = ", ".join(("itk", *FORMAT_FILES))
+        raise InputError(f"format {unknown[0]}: is not known: choose among {known}")
+
+
+def write_formats(
+    folder: Path, scans: Scans, registered: Registered, formats: Sequence[str]
+) -> None:
+    """Write the map in each of the formats.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    whole = Transform.from_field(registered.displacement, scans.fixed.affine)
+    moving = Grid(scans.moving.shape, scans.moving.affine)
+    for name in formats:
+        if name in FORMAT_FILES:
+            write_transform(folder / FORMAT_FILES[name], whole, format=name, moving=moving)

@@ -1,0 +1,159 @@
+"""Instance refinement: a registration improved for its own pair, by gradient descent."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
+from drivenmorph_jax.spatial.fields import compose, exponential
+from drivenmorph_jax.spatial.filters import gaussian_smooth
+from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.resize import upsample_displacement
+from drivenmorph_jax.spatial.sampling import warp
+
+Progress = Callable[[int, float], None]
+"""Called after every iteration with its number and the objective."""
+
+DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=3.0)
+"""Chosen on held-out training pairs: see docs/experiments.md."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RefineConfig:
+    """How a registration is refined.
+
+    Attributes:
+      iterations: of Adam; 0 leaves the registration as it is.
+      loss: the similarity, the regularity and its weight; the other terms are not used.
+      learning_rate: voxels an iteration, at first; it falls to a tenth, along a cosine.
+      smoothing: width of the Gaussian that keeps the velocities smooth, voxels of their grids.
+      squarings: of the exponential.
+    """
+
+    iterations: int = 50
+    loss: LossConfig = DEFAULT_LOSS
+    learning_rate: float = 0.05
+    smoothing: float = 1.0
+    squarings: int = 3
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise InputError(f"refinement of {self.iterations} iterations: at least 0")
+
+
+def refine_config(iterations: int, **changes: Any) -> RefineConfig:
+    """The usual refinement with that many iterations, and changes to its `LossConfig`.
+
+    Raises:
+        InputError: a number that makes no sense.
+    """
+    weight = changes.get("regularity_weight", 0.0)
+    if not (math.isfinite(weight) and weight >= 0):
+        raise InputError(f"a regularity weight of {weight}: 0 or more")
+    return RefineConfig(iterations, dataclasses.replace(DEFAULT_LOSS, **changes))
+
+
+class Refined(NamedTuple):
+    """The refined displacement, and what became of the objective.
+
+    Attributes:
+      displacement: (D, H, W, 3), voxels.
+      before, after: the objective at the start and at the result; after <= before.
+    """
+
+    displacement: Float[Array, "d h w 3"]
+    before: float
+    after: float
+
+
+class _State(NamedTuple):
+    velocities: Any
+    optimiser: Any
+    best: Any
+    best_objective: Float[Array, ""]
+    folds: Float[Array, ""]
+
+
+def refine(
+    displacement: Float[Array, "d h w 3"],
+    fixed: Float[Array, "d h w 1"],
+    moving: Float[Array, "d h w 1"],
+    cfg: RefineConfig = RefineConfig(),
+    *,
+    progress: Progress | None = None,
+) -> Refined:
+    """Minimise similarity(F, M∘φ) + λ·regularity(φ) over φ = φ₀ ∘ exp(v), from v = 0.
+
+    v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
+    the coarse one carries what moves together. The best φ met is returned, φ₀ among them; one that
+    folds more voxels than φ₀ is never taken.
+
+    Args:
+      displacement: φ₀, voxels of the grid.
+      fixed, moving: background exactly 0.
+      cfg: static; one compilation for each, and each shape.
+      progress: told of every iteration.
+    """
+    fixed, moving, start = (jnp.asarray(array) for array in (fixed, moving, displacement))
+    state = _begin(start, cfg)
+    before = math.nan
+    # One evaluation more than steps: the last step is judged as well.
+    for iteration in range(cfg.iterations + 1):
+        state, objective = _advance(state, start, fixed, moving, cfg)
+        if iteration == 0:
+            before = float(objective)
+        if progress is not None:
+            progress(iteration, float(objective))
+    return Refined(_refined(state.best, start, cfg), before, float(state.best_objective))
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _begin(start, cfg: RefineConfig) -> _State:
+    coarse = tuple(-(-size // 2) for size in start.shape[:3])
+    velocities = (jnp.zeros_like(start), jnp.zeros((*coarse, 3), start.dtype))
+    infinite = jnp.full((), jnp.inf, start.dtype)
+    return _State(velocities, _optimiser(cfg).init(velocities), velocities, infinite, _folds(start))
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _advance(state: _State, start, fixed, moving, cfg: RefineConfig):
+    """Judge where the state stands, and take a step from there."""
+
+    def objective(velocities):
+        displacement = _refined(velocities, start, cfg)
+        similarity = similarity_of(cfg.loss)(fixed, warp(moving, displacement))
+        penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
+        return similarity + penalty, _folds(displacement)
+
+    (value, folds), gradient = jax.value_and_grad(objective, has_aux=True)(state.velocities)
+    better = (value < state.best_objective) & (folds <= state.folds)
+    keep = functools.partial(jnp.where, better)
+    best = jax.tree.map(keep, state.velocities, state.best)
+    step, optimiser = _optimiser(cfg).update(gradient, state.optimiser)
+    velocities = optax.apply_updates(state.velocities, step)
+    best_objective = keep(value, state.best_objective)
+    return _State(velocities, optimiser, best, best_objective, state.folds), value
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _refined(velocities, start, cfg: RefineConfig):
+    fine, coarse = (gaussian_smooth(velocity, cfg.smoothing) for velocity in velocities)
+    velocity = fine + upsample_displacement(coarse, start.shape[:3])
+    return compose(start, exponential(velocity, squarings=cfg.squarings))
+
+
+def _folds(displacement) -> Float[Array, ""]:
+    return (jacobian_determinant(jax.lax.stop_gradient(displacement)) <= 0).sum().astype(float)
+
+
+def _optimiser(cfg: RefineConfig) -> optax.GradientTransformation:
+    steps = max(cfg.iterations, 1)
+    return optax.adam(optax.cosine_decay_schedule(cfg.learning_rate, steps, alpha=0.1))

@@ -1,0 +1,73 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.data import phantom_pair
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.objective.loss import LossConfig
+from drivenmorph_jax.pipeline import demons_method, refined_method
+from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
+from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+
+LOSS = LossConfig(lncc_window=5, regularity_weight=0.5)
+CONFIG = RefineConfig(iterations=12, loss=LOSS, learning_rate=0.1)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    made = phantom_pair(3, (24, 28, 24))
+    return made.fixed[..., None], made.moving[..., None], made.true_displacement
+
+
+def error(displacement, pair):
+    fixed, _, truth = pair
+    inside = fixed[..., 0] != 0
+    return np.linalg.norm(np.asarray(displacement) - truth, axis=-1)[inside].mean()
+
+
+def test_it_brings_the_map_nearer_to_the_truth(pair):
+    fixed, moving, truth = pair
+    told = []
+    found = refine(
+        np.zeros_like(truth), fixed, moving, CONFIG, progress=lambda *args: told.append(args)
+    )
+    assert found.after < 0.9 * found.before
+    assert [iteration for iteration, _ in told] == list(range(13))
+    assert told[0][1] == found.before and min(value for _, value in told) == found.after
+    assert error(found.displacement, pair) < 0.9 * error(0 * truth, pair)
+
+
+@pytest.mark.parametrize("rate", [1e4, float("nan")])
+def test_it_never_ends_worse_than_it_started(pair, rate):
+    fixed, moving, truth = pair
+    start = jnp.asarray(truth, jnp.float32)
+    cfg = dataclasses.replace(CONFIG, learning_rate=rate)
+    found = refine(start, fixed, moving, cfg)
+    assert found.after <= found.before
+    assert (jacobian_determinant(found.displacement) <= 0).sum() <= (
+        jacobian_determinant(start) <= 0
+    ).sum()
+    # Every step was a bad one. Denormal numbers are flushed.
+    np.testing.assert_allclose(found.displacement, start, rtol=0, atol=1e-30)
+
+
+def test_no_iterations_change_nothing(pair):
+    fixed, moving, truth = pair
+    start = jnp.asarray(truth, jnp.float32)
+    found = refine(start, fixed, moving, dataclasses.replace(CONFIG, iterations=0))
+    np.testing.assert_allclose(found.displacement, start, rtol=0, atol=1e-30)
+    assert found.after == found.before
+    with pytest.raises(InputError, match="at least 0"):
+        RefineConfig(iterations=-1)
+
+
+def test_a_method_is_refined(pair):
+    fixed, moving, _ = pair
+    plain = demons_method()
+    method = refined_method(plain, CONFIG)
+    before, after = (m.solve(fixed[..., 0], moving[..., 0]) for m in (plain, method))
+    assert method.name == "demons, refined"
+    assert method.details["refinement"]["iterations"] == 12
+    assert error(after.displacement, pair) < error(before.displacement, pair)
