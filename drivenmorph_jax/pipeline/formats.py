@@ -5,10 +5,11 @@ from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Transform, write_transform
+from drivenmorph_jax.images.transform_files import Format
 from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans
 
-FORMAT_FILES = {
+FORMAT_FILES: dict[Format, str] = {
     "fsl": "warp_fsl.nii.gz",
     "freesurfer": "warp_freesurfer.nii.gz",
     "h5": "warp.h5",
@@ -34,6 +35,6 @@ def write_formats(
     """
     whole = Transform.from_field(registered.displacement, scans.fixed.affine)
     moving = Grid(scans.moving.shape, scans.moving.affine)
-    for name in formats:
-        if name in FORMAT_FILES:
-            write_transform(folder / FORMAT_FILES[name], whole, format=name, moving=moving)
+    for name, file in FORMAT_FILES.items():
+        if name in formats:
+            write_transform(folder / file, whole, format=name, moving=moving)
