@@ -13,6 +13,7 @@ import pytest
 
 from drivenmorph_jax import cli, pipeline
 from drivenmorph_jax.images import Volume, save_volume
+from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
 from tests.pipeline import quick
 from tests.pipeline.brains import brain_labels, write_pair
@@ -119,6 +120,20 @@ def test_bad_image(kind, pair, tmp_path, capsys):
     assert str(moving) in line
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--similarity", "mi"], "are of --refine: give --refine N"),
+        (["--refine", "-3"], "refinement of -3 iterations: at least 0"),
+        (["--refine", "5", "--regularity", "-1"], "regularity weight of -1.0: 0 or more"),
+        (["--formats", "itk,nii"], "format nii: is not known: choose among itk, fsl"),
+    ],
+)
+def test_options_that_make_no_sense(options, message, pair, tmp_path, capsys):
+    given = ["register", pair["fixed"], pair["moving"], "--output", tmp_path / "out", *DEMONS]
+    assert message in refused(capsys, [*given, *options], tmp_path / "out")
+
+
 def bad_labels(tmp_path: Path, pair, kind: str) -> list:
     """Arguments with a fault in the moving labels."""
     labels = brain_labels("oblique", other=True)
@@ -221,11 +236,13 @@ def test_register(pair, tmp_path, capsys, monkeypatch):
 
     # Again, over it; without labels, so that theirs do not stay behind.
     (output / "notes.txt").write_text("mine")
-    again = [*arguments[: -len(labels)], "--overwrite", "--quiet"]
+    again = [*arguments[: -len(labels)], "--overwrite", "--quiet", "--refine", "2"]
     assert cli.main(again) == 0
     assert capsys.readouterr().out == ""
     names = {path.name for path in output.iterdir()}
-    assert names == set(FILES) - {WARPED_LABELS} | {"notes.txt"}
+    assert names == set(FILES) - {WARPED_LABELS, *FORMAT_FILES.values()} | {"notes.txt"}
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["method"]["refinement"]["iterations"] == 2
 
 
 def test_help_loads_nothing_heavy():

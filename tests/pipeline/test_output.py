@@ -21,6 +21,7 @@ from drivenmorph_jax.images import (
 from drivenmorph_jax.images.geometry import apply_affine
 from drivenmorph_jax.pipeline import Method, register, register_files, results
 from drivenmorph_jax.pipeline.fields import derive_fields
+from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
 from tests.pipeline.canned import SPACING, canned
 
@@ -56,7 +57,9 @@ def quick_figure(monkeypatch):
 def test_the_parts_make_the_whole(made, files, tmp_path, quick_figure):
     out = tmp_path / "out"
     summary = register_files(*files, out, METHOD)
-    assert {path.name for path in out.iterdir()} == set(FILES) - {WARPED_LABELS, "figure.png"}
+    assert {path.name for path in out.iterdir()} == (
+        set(FILES) - {WARPED_LABELS, "figure.png", *FORMAT_FILES.values()}
+    )
 
     warp, affine = read_itk_displacement(out / "warp.nii.gz")
     deformable, _ = read_itk_displacement(out / "deformable_warp.nii.gz")
@@ -166,7 +169,7 @@ def test_a_warp_that_says_something_else_is_not_kept(
             path.write_bytes(path.read_bytes()[:200])
 
     monkeypatch.setattr(results, "write_itk_displacement", wrong)
-    monkeypatch.setattr(cli.register, "_method", lambda _: METHOD)
+    monkeypatch.setattr(cli.register, "_method", lambda *_: METHOD)
     out = tmp_path / "out"
     arguments = ["register", *files, "--output", out, "--method", "demons"]
     assert cli.main([str(argument) for argument in arguments]) == 2
@@ -176,7 +179,7 @@ def test_a_warp_that_says_something_else_is_not_kept(
 
 
 def test_the_last_line_is_the_verdict(files, tmp_path, monkeypatch, quick_figure, capsys):
-    monkeypatch.setattr(cli.register, "_method", lambda _: METHOD)
+    monkeypatch.setattr(cli.register, "_method", lambda *_: METHOD)
     arguments = ["register", *files, "--output", tmp_path / "out", "--method", "demons"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     last = capsys.readouterr().out.splitlines()[-1]

@@ -86,6 +86,7 @@ def test_every_file_is_there_and_the_summary_is_complete(tmp_path):
         out,
         quick.DEMONS,
         **labels,
+        formats=["fsl", "freesurfer", "h5"],
         command="drivenmorph register a b",
         say=said.append,
     )
