@@ -17,7 +17,7 @@ test: $(STAMP) lint  ## lint, types, import layers, quick tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-all: $(STAMP) test  ## the slow tier too: real data, several processes, other tools
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

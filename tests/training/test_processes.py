@@ -17,7 +17,8 @@ from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.processes import join_processes
 from tests.training.test_experiment import CHECKOUT, TINY
 
-pytestmark = pytest.mark.slow
+# One worker for all: collectives time out where two such tests share two cores.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 OVERRIDES = ["training.batch=4", "training.backend=auto", "training.steps=8"]
 
@@ -32,7 +33,11 @@ def config(tmp_path_factory):
 def start(config, run_dir, *arguments, devices=2, overrides=OVERRIDES):
     command = [sys.executable, "train.py", "--config", str(config), "--run-dir", str(run_dir)]
     command += [*map(str, arguments), *overrides]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
+    }
     return subprocess.Popen(
         command,
         cwd=CHECKOUT,
@@ -94,7 +99,7 @@ def test_a_killed_process_costs_no_step(config, tmp_path):
     overrides += ["training.evaluate_every=0", "training.log_every=100"]
     processes = start_two(config, killed, overrides=overrides)
     while not (killed / "checkpoints" / "20").is_dir():
-        assert all(process.poll() is None for process in processes)
+        assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGKILL)
     time.sleep(0.5)
