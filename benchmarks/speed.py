@@ -31,7 +31,7 @@ from drivenmorph_jax.spatial.convolution import convolve
 def main() -> None:
     arguments = parse_arguments()
     threads = hold_to_threads(arguments.threads)
-    config = load_config(arguments.config, ["data.format=phantom"])
+    config = load_config(arguments.config, ["data.format=phantom", *arguments.overrides])
     pair = phantom_pair(0, tuple(arguments.shape))
     fixed, moving = (jnp.asarray(x)[..., None] for x in (pair.fixed, pair.moving))
     params = jax.jit(init, static_argnums=1)(jax.random.key(0), config.model)
@@ -116,6 +116,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time the network and its convolution.")
     default = pathlib.Path(__file__).resolve().parents[1] / "configs" / "ixi_2mm.yaml"
     parser.add_argument("--config", type=pathlib.Path, default=default)
+    parser.add_argument("--override", dest="overrides", action="append", default=[])
     parser.add_argument("--shape", type=int, nargs=3, default=(80, 96, 80))
     parser.add_argument("--plan-shape", type=int, nargs=3, default=(160, 192, 160))
     parser.add_argument("--repeats", type=int, default=5)
