@@ -82,7 +82,8 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
     for place, (i, j) in enumerate(pairs):
         fixed, moving = data.subjects[i], data.subjects[j]
         images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
-        labels = [part for subject in (fixed, moving) for part in subject.native or ()]
+        scored = [subject.native or (subject.labels,) for subject in (fixed, moving)]
+        labels = [np.asarray(part) for parts in scored for part in parts]
         key = digest(entry.settings, threads, spacing, values, *images, *labels)
         path = arguments.output / "cache" / entry.name / f"{fixed.name}__{moving.name}-{key}.json"
         if not path.is_file():

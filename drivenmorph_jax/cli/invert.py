@@ -10,6 +10,7 @@ from drivenmorph_jax.cli.transform_options import (
     add_format,
     add_images,
     add_output,
+    add_reference,
     check_outputs,
     read_chain,
     read_grid,
@@ -28,9 +29,7 @@ def add(commands: Any) -> None:
         commands, "invert", run, help="write the inverse of a transform", description=_DESCRIPTION
     )
     parser.add_argument("transform", type=Path, metavar="TRANSFORM")
-    parser.add_argument(
-        "--reference", type=Path, metavar="FILE", help="image on whose grid the field is to lie"
-    )
+    add_reference(parser, help="image on whose grid the field is to lie")
     add_images(parser)
     add_format(parser)
     add_output(parser, help="transform to write")

@@ -10,6 +10,7 @@ from drivenmorph_jax.cli.transform_options import (
     add_command,
     add_images,
     add_output,
+    add_reference,
     check_outputs,
     read_chain,
     read_grid,
@@ -33,16 +34,14 @@ def add(commands: Any) -> None:
         description=_DESCRIPTION,
     )
     parser.add_argument("transforms", type=Path, nargs="+", metavar="TRANSFORM")
-    parser.add_argument(
-        "--reference", type=Path, metavar="FILE", help="image on whose grid to compute it"
-    )
+    add_reference(parser, help="image on whose grid to compute it")
     add_images(parser)
     add_output(parser, help="image to write, .nii.gz")
 
 
 def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.images import Volume, save_volume
-    from drivenmorph_jax.pipeline.world_jacobian import world_jacobian
+    from drivenmorph_jax.images.world_jacobian import world_jacobian
 
     check_outputs([options.output], overwrite=options.overwrite)
     chain = read_chain(options.transforms, options)

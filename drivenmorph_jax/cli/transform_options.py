@@ -43,6 +43,11 @@ def add_images(parser: Any) -> None:
     )
 
 
+def add_reference(parser: Any, *, help: str) -> None:
+    """The image on whose voxels the result lies."""
+    parser.add_argument("--reference", type=Path, metavar="FILE", help=help)
+
+
 def add_output(parser: Any, *, help: str) -> None:
     """Where to write, and whether over something."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=help)

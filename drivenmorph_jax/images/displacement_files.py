@@ -50,6 +50,7 @@ def field_image(
     *,
     code: int,
     description: str,
+    name: str = "displacement",
 ) -> nib.Nifti1Image:
     """A float32 NIfTI image of vectors, its header saying what they are.
 
@@ -58,10 +59,10 @@ def field_image(
         ValueError: a vector is not finite.
     """
     if not np.isfinite(vectors).all():
-        raise ValueError("displacement holds NaN or infinite vectors")
-    check_affine(np.asarray(affine), f"displacement field {path}")
+        raise ValueError(f"{name} holds NaN or infinite vectors")
+    check_affine(np.asarray(affine), f"{name} field {path}")
     image = nifti_image(vectors.astype(np.float32), affine)
-    image.header.set_intent(code, name="displacement")
+    image.header.set_intent(code, name=name)
     image.header["descrip"] = description.encode("ascii")
     assert image.shape == vectors.shape and intent(image) == code
     return image

@@ -4,6 +4,9 @@ import numpy as np
 
 from drivenmorph_jax.errors import InputError
 
+LPS = np.array([-1.0, -1.0, 1.0])
+"""Signs that turn RAS coordinates and vectors into LPS, in which ITK counts, and back."""
+
 # ITK 5.4 reads direction cosines off by 5e-5 and refuses 1.5e-4; float32 headers round to 1e-7.
 SHEAR_TOLERANCE = 1e-4
 SMALLEST_SPACING = 0.01

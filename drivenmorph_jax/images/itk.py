@@ -16,9 +16,9 @@ from drivenmorph_jax.images.displacement_files import (
     open_field,
     save_field,
 )
+from drivenmorph_jax.images.geometry import LPS
 
 VECTOR_INTENT = 1007
-_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def write_itk_displacement(
@@ -40,7 +40,7 @@ def write_itk_displacement(
     """
     displacement = np.asarray(displacement)
     check_displacement(displacement)
-    vectors = (displacement * _LPS)[:, :, :, None, :]
+    vectors = (displacement * LPS)[:, :, :, None, :]
     image = field_image(
         path, vectors, affine, code=VECTOR_INTENT, description="pull-back displacement, LPS mm"
     )
@@ -60,4 +60,4 @@ def read_itk_displacement(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarr
             f"field is (X, Y, Z, 1, 3) with intent {VECTOR_INTENT}"
         )
     affine = np.asarray(image.affine, dtype=np.float64)
-    return vectors[:, :, :, 0, :] * _LPS.astype(np.float32), affine
+    return vectors[:, :, :, 0, :] * LPS.astype(np.float32), affine

@@ -9,12 +9,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.geometry import check_affine
+from drivenmorph_jax.images.geometry import LPS, check_affine
 from drivenmorph_jax.images.itk_linear import Record, affine_record, in_order, matrix_of
 from drivenmorph_jax.images.transform import Affine, Field, Transform
 from drivenmorph_jax.images.writing import write_atomically
 
-_LPS = np.array([-1.0, -1.0, 1.0])
 _GROUP = "TransformGroup"
 _COMPOSITE = "CompositeTransform_double_3_3"
 _FIELD = "DisplacementFieldTransform"
@@ -74,10 +73,10 @@ def _record(part: Affine | Field) -> Record:
     if isinstance(part, Affine):
         return affine_record(part.matrix, None)
     spacing = np.linalg.norm(part.affine[:3, :3], axis=0)
-    directions = _LPS[:, None] * part.affine[:3, :3] / spacing
-    origin = _LPS * part.affine[:3, 3]
+    directions = LPS[:, None] * part.affine[:3, :3] / spacing
+    origin = LPS * part.affine[:3, 3]
     fixed = np.concatenate([part.grid.shape, origin, spacing, directions.ravel()])
-    vectors = part.displacement * _LPS.astype(np.float32)
+    vectors = part.displacement * LPS.astype(np.float32)
     # ITK's first axis is the fastest.
     parameters = np.ascontiguousarray(vectors.transpose(2, 1, 0, 3)).ravel()
     return Record(f"{_FIELD}_double_3_3", parameters, fixed)
@@ -95,15 +94,15 @@ def _part(record: Record, title: str) -> Affine | Field:
     if not np.isfinite(record.parameters).all():
         raise InputError(f"{title}: holds NaN or infinite vectors: write it again")
     affine = np.eye(4)
-    affine[:3, :3] = _LPS[:, None] * record.fixed[9:].reshape(3, 3) * spacing
-    affine[:3, 3] = _LPS * origin
+    affine[:3, :3] = LPS[:, None] * record.fixed[9:].reshape(3, 3) * spacing
+    affine[:3, 3] = LPS * origin
     check_affine(affine, title)
     vectors = record.parameters.reshape(z, y, x, 3).transpose(2, 1, 0, 3)
     return Field(_as_ras(vectors), affine)
 
 
 def _as_ras(vectors: Float[ndarray, "x y z 3"]) -> Float[ndarray, "x y z 3"]:
-    return np.ascontiguousarray(vectors * _LPS.astype(np.float32), dtype=np.float32)
+    return np.ascontiguousarray(vectors * LPS.astype(np.float32), dtype=np.float32)
 
 
 def _write_record(group: h5py.Group, record: Record) -> None:

@@ -15,10 +15,10 @@ from scipy import io
 from scipy.spatial.transform import Rotation
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.geometry import LPS
 from drivenmorph_jax.images.writing import write_atomically
 
 AFFINE_KIND = "AffineTransform_double_3_3"
-_LPS = np.array([-1.0, -1.0, 1.0])
 _BANNER = "#Insight Transform File V1.0"
 _TEXT = (".tfm", ".txt")
 _FLATTEST = 1e-9
@@ -133,7 +133,7 @@ def affine_record(matrix: Float[ndarray, "4 4"], centre: Float[ndarray, "3"] | N
     """An affine as ITK writes it; the centre in RAS mm."""
     turned = _turned(np.asarray(matrix, dtype=np.float64))
     linear, offset = turned[:3, :3], turned[:3, 3]
-    middle = np.zeros(3) if centre is None else np.asarray(centre) * _LPS
+    middle = np.zeros(3) if centre is None else np.asarray(centre) * LPS
     translation = offset - middle + linear @ middle
     return Record(AFFINE_KIND, np.concatenate([linear.ravel(), translation]), middle)
 
@@ -201,8 +201,8 @@ def _words(numbers: Float[ndarray, "n"]) -> str:
 def _turned(matrix: Float[ndarray, "4 4"]) -> Float[ndarray, "4 4"]:
     """The same map in the other of RAS and LPS."""
     turned = np.eye(4)
-    turned[:3, :3] = matrix[:3, :3] * _LPS[:, None] * _LPS
-    turned[:3, 3] = matrix[:3, 3] * _LPS
+    turned[:3, :3] = matrix[:3, :3] * LPS[:, None] * LPS
+    turned[:3, 3] = matrix[:3, 3] * LPS
     return turned
 
 

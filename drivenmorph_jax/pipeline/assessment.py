@@ -6,7 +6,7 @@ from scipy import ndimage
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.images.geometry import shear
 from drivenmorph_jax.pipeline import quality
-from drivenmorph_jax.pipeline.fields import Fields
+from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.inverse_map import Consistency
 from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
@@ -79,7 +79,7 @@ class _State(NamedTuple):
     optimiser: Any
     best: Any
     best_objective: Float[Array, ""]
-    folds: Float[Array, ""]
+    folds: Int[Array, ""]
 
 
 def refine(
@@ -150,8 +150,8 @@ def _refined(velocities, start, cfg: RefineConfig):
     return compose(start, exponential(velocity, squarings=cfg.squarings))
 
 
-def _folds(displacement) -> Float[Array, ""]:
-    return (jacobian_determinant(jax.lax.stop_gradient(displacement)) <= 0).sum().astype(float)
+def _folds(displacement) -> Int[Array, ""]:
+    return (jacobian_determinant(jax.lax.stop_gradient(displacement)) <= 0).sum()
 
 
 def _optimiser(cfg: RefineConfig) -> optax.GradientTransformation:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from drivenmorph_jax.images import Volume, warp_volume
 from drivenmorph_jax.pipeline.assessment import assess
-from drivenmorph_jax.pipeline.fields import derive_fields
+from drivenmorph_jax.pipeline.derived_fields import derive_fields
 from drivenmorph_jax.pipeline.formats import check_formats, write_formats
 from drivenmorph_jax.pipeline.initial_affine import read_initial_affine
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import Registered, register_volumes
-from drivenmorph_jax.pipeline.report_page import write_page
+from drivenmorph_jax.pipeline.report.of_registration import report_registration
 from drivenmorph_jax.pipeline.results import (
     FILES,
     check_replay,
@@ -104,7 +104,7 @@ def register_files(
         summary |= {"seconds": {k: round(v, 3) for k, v in stages.seconds.items()}}
         summary |= environment()
         write_summary(folder, summary)
-        write_page(folder, registered, summary, checks, title=title)
+        report_registration(folder, registered, summary, checks, title=title)
     return summary
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from drivenmorph_jax.images import Volume, resample
 from drivenmorph_jax.objective.metrics import dice_scores, mean_score
-from drivenmorph_jax.pipeline.fields import Fields
-from drivenmorph_jax.pipeline.map_figures import (
-    consistency_figures,
-    deformation_figures,
-    whole_map_figures,
+from drivenmorph_jax.pipeline.derived_fields import Fields
+from drivenmorph_jax.pipeline.map_statistics import (
+    consistency_statistics,
+    deformation_statistics,
+    whole_map_statistics,
 )
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.registration import Registered
@@ -38,9 +38,9 @@ def summarise(
     """
     summary: Summary = {
         "similarity": _similarity(scans, registered),
-        "deformation": deformation_figures(registered),
-        "whole_map": whole_map_figures(registered, fields, scans.fixed),
-        "inverse_consistency": consistency_figures(fields.inverse.consistency),
+        "deformation": deformation_statistics(registered),
+        "whole_map": whole_map_statistics(registered, fields, scans.fixed),
+        "inverse_consistency": consistency_statistics(fields.inverse.consistency),
         "affine": registered.matrix.tolist(),
         "method": {"name": method.name, **method.details},
     }

@@ -2,16 +2,13 @@
 
 import os
 
-import nibabel as nib
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.images.volume import nifti_image
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.images.displacement_files import field_image, save_field
+from drivenmorph_jax.images.geometry import LPS
+from drivenmorph_jax.images.itk import VECTOR_INTENT
 
-_LPS = np.array([-1, -1, 1], np.float32)
-_VECTOR_INTENT = 1007
 _LONGEST_NAME, _LONGEST_DESCRIPTION = 15, 79
 
 
@@ -33,14 +30,17 @@ def write_vectors(
         description: what it is, with its units, to the header's descrip (79 characters).
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the affine is sheared, or the file cannot be written.
         ValueError: name or description do not fit, or a vector is not finite.
     """
     if len(name) > _LONGEST_NAME or len(description) > _LONGEST_DESCRIPTION:
         raise ValueError(f"a header has no room for {name!r}, {description!r}")
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"{name} holds NaN or infinite vectors")
-    image = nifti_image((vectors * _LPS).astype(np.float32)[:, :, :, None, :], affine)
-    image.header.set_intent(_VECTOR_INTENT, name=name)
-    image.header["descrip"] = description.encode("ascii")
-    write_atomically(path, lambda temporary: nib.save(image, temporary))
+    image = field_image(
+        path,
+        (vectors * LPS)[:, :, :, None, :],
+        affine,
+        code=VECTOR_INTENT,
+        name=name,
+        description=description,
+    )
+    save_field(path, image)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from drivenmorph_jax.data.dataset import EvaluationData
@@ -26,12 +27,14 @@ def make_monitor(
     true displacement is known, `error_voxels` inside the brain.
     """
     measure = _on_devices(register, devices)
+    mesh = jax.make_mesh((len(devices),), ("pair",), (AxisType.Auto,), devices=devices)
+    everywhere = NamedSharding(mesh, PartitionSpec())
     nothing = np.zeros((*np.shape(data.subjects[0].image), 3), np.float32)
     before = [_dice(data, index, nothing) for index in range(len(data.pairs))]
 
     def evaluate(params: Any) -> dict[str, float]:
         # By way of the host: a program of one process takes nothing that others hold a part of.
-        params = jax.device_get(params)
+        params = jax.device_put(jax.device_get(params), everywhere)
         rows: list[dict[str, float]] = []
         for first in range(0, len(data.pairs), len(devices)):
             chosen = range(first, min(first + len(devices), len(data.pairs)))
@@ -39,10 +42,10 @@ def make_monitor(
             filled = [*chosen, *[first] * (len(devices) - len(chosen))]
             batch = _stack([_pair(data, index) for index in filled])
             measured, displacements = jax.device_get(measure(params, batch))
-            for place, index in enumerate(chosen):
-                row = {name: float(values[place]) for name, values in measured.items()}
+            for k, index in enumerate(chosen):
+                row = {name: float(values[k]) for name, values in measured.items()}
                 if not np.isnan(before).all():
-                    dice = _dice(data, index, displacements[place])
+                    dice = _dice(data, index, displacements[k])
                     row |= {"dice": dice, "dice_before": before[index]}
                 rows.append(row)
         return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}

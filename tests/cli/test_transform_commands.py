@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax import cli
-from drivenmorph_jax.cli import apply, command, compose, convert, invert, jacobian
+from drivenmorph_jax.cli import (
+    apply,
+    command,
+    compose,
+    convert,
+    invert,
+    jacobian,
+    transform_options,
+)
 from drivenmorph_jax.images import (
     Transform,
     Volume,
@@ -19,6 +27,8 @@ from drivenmorph_jax.images import (
     save_volume,
     write_transform,
 )
+from drivenmorph_jax.images.transform_files import FORMATS
+from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from tests.images.pairs import MATRIX, Pair, pair, points_inside
 
 SECOND = np.linalg.inv(MATRIX)
@@ -271,3 +281,7 @@ def test_help_states_the_order(capsys):
 def test_loaded_image_is_the_written_one(case):
     done("apply", "moving.nii.gz", *TO_FIXED, "--output", "new/folder")
     assert load_volume("new/folder/moving.nii.gz").shape == case.fixed.shape
+
+
+def test_the_formats_have_the_same_names_everywhere():
+    assert transform_options._FORMATS == FORMATS == ("itk", *FORMAT_FILES)

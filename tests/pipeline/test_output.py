@@ -20,7 +20,7 @@ from drivenmorph_jax.images import (
 )
 from drivenmorph_jax.images.geometry import apply_affine
 from drivenmorph_jax.pipeline import Method, register, register_files, results
-from drivenmorph_jax.pipeline.fields import derive_fields
+from drivenmorph_jax.pipeline.derived_fields import derive_fields
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
 from tests.pipeline.canned import SPACING, canned

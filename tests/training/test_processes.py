@@ -65,9 +65,9 @@ def finish(processes, timeout=300):
     return outputs
 
 
-def losses(run_dir):
+def logged(run_dir, name):
     records = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
-    return [record["loss"] for record in records if "loss" in record]
+    return [record[name] for record in records if name in record]
 
 
 def assert_same_parameters(one, other, **tolerance):
@@ -87,8 +87,11 @@ def test_two_processes_train_as_one_does(config, alone, tmp_path):
     outputs = finish(start_two(config, tmp_path / "run"))
     assert "mesh on 4 cpu device(s) of 2 processes" in outputs[0]
     assert "step 8/8" in outputs[0] and "step" not in outputs[1]
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-5)
-    # Adam divides by the size of a gradient: rounding moves a parameter whose gradient is nearly 0.
+    # The gradient's own norm: a factor in it would not show in the parameters, for Adam divides by
+    # its size, and moves those whose gradient is nearly 0 by its rounding.
+    for name in ("loss", "gradient_norm"):
+        found = logged(tmp_path / "run", name)
+        assert len(found) == 8 and found == pytest.approx(logged(alone, name), rel=1e-5)
     assert_same_parameters(tmp_path / "run", alone, rtol=0, atol=1e-3)
 
 
@@ -119,7 +122,7 @@ def test_one_process_goes_on_where_two_stopped(config, tmp_path):
     more = [*OVERRIDES, "training.steps=6"]
     (output,) = finish([start(config, run_dir, "--resume", devices=1, overrides=more)])
     assert "resuming after step 4" in output and "single on 1 cpu" in output
-    assert len(losses(run_dir)) == 6
+    assert len(logged(run_dir, "loss")) == 6
 
 
 def test_incomplete_arguments_are_refused():

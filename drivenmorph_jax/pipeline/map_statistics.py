@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
-from drivenmorph_jax.pipeline.fields import Fields
+from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.inverse_map import Consistency, Distances
 from drivenmorph_jax.pipeline.registration import Registered
 
@@ -16,7 +16,7 @@ from drivenmorph_jax.pipeline.registration import Registered
 _PLANES = 16
 
 
-def deformation_figures(registered: Registered) -> dict[str, Any]:
+def deformation_statistics(registered: Registered) -> dict[str, Any]:
     """Of the deformable part, on the working grid."""
     working = registered.working
     displacement = np.asarray(registered.deformable.displacement)
@@ -34,7 +34,7 @@ def deformation_figures(registered: Registered) -> dict[str, Any]:
     }
 
 
-def whole_map_figures(registered: Registered, fields: Fields, fixed: Volume) -> dict[str, Any]:
+def whole_map_statistics(registered: Registered, fields: Fields, fixed: Volume) -> dict[str, Any]:
     """Of the map as it is written, on the fixed image's own grid.
 
     Learn2Reg's SDlogJ adds 3 to every determinant, so that an affine would change it: the
@@ -56,7 +56,7 @@ def whole_map_figures(registered: Registered, fields: Fields, fixed: Volume) -> 
     }
 
 
-def consistency_figures(consistency: Consistency) -> dict[str, Any]:
+def consistency_statistics(consistency: Consistency) -> dict[str, Any]:
     """Of the map and its inverse."""
     return {
         "of": "distance from where one began, through both fields as they are written: "

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.images import Grid, Volume, world_displacement
+from drivenmorph_jax.images.world_jacobian import world_jacobian
 from drivenmorph_jax.pipeline.force_fields import ForceFields, force_fields
 from drivenmorph_jax.pipeline.inverse_map import Inverse, invert_map
 from drivenmorph_jax.pipeline.registration import Registered
-from drivenmorph_jax.pipeline.world_jacobian import world_jacobian
 
 
 class Fields(NamedTuple):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.images import save_volume, write_itk_displacement
-from drivenmorph_jax.pipeline import world_jacobian as module
-from drivenmorph_jax.pipeline.world_jacobian import world_jacobian
+from drivenmorph_jax.images import world_jacobian as module
+from drivenmorph_jax.images.world_jacobian import world_jacobian
 from tests.images.geometries import affine
 from tests.pipeline.brains import GRIDS
 from tests.pipeline.canned import between, canned, smooth
