@@ -75,7 +75,7 @@ def make_problem(fixed: Lattice, moving: Lattice) -> Problem:
     shape = fixed.values.shape[:-1]
     middle = (jnp.array(shape, fixed.axes.dtype) - 1) / 2
     index = identity_grid(shape, fixed.axes.dtype).reshape(-1, 3) - middle[None]
-    slopes = gradient(moving.values)
+    slopes = jnp.stack(gradient(moving.values), axis=-1)
     return Problem(
         index @ fixed.axes.T,
         fixed.values.reshape(-1, 2),

@@ -10,9 +10,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
-"""The 3³ window of local attention; entry 26 - k is the opposite of entry k."""
-
 MIN_TEMPERATURE = 0.03
 """Floor of τ: keeps exp(-2/τ) above the smallest float32."""
 
@@ -48,6 +45,7 @@ def local_cross_attention(
       query_fixed, query_moving: unit-norm projections of fixed and warped moving image.
       value_fixed, value_moving: the demon channels that are read at the attended places.
     """
+    # Of the 27 offsets in lexicographic order, entry 26 - k is the opposite of entry k.
     bias = params["bias"][np.minimum(np.arange(27), 26 - np.arange(27))]
     temperature = MIN_TEMPERATURE + jnp.exp(params["log_temperature"])
     motion, attended = jax.vmap(_attend, in_axes=(0, 0, 0, None, None))(
@@ -61,31 +59,33 @@ def local_cross_attention(
 
 
 def _attend(query, key, value, bias, temperature):
-    """Expected offset and value over the window, one offset at a time.
+    """Expected offset and value over the window, one plane of nine offsets at a time.
 
-    The scan keeps one compiled body for the 27 offsets. Queries have unit norm, so (q·k - 1)/τ lies
-    in [-2/τ, 0] and the sum of exponentials needs no running maximum.
+    Channels come first, so that sums over them are sums of contiguous volumes, and the scan keeps
+    one compiled body for the three planes. Queries have unit norm, so (q·k - 1)/τ lies in
+    [-2/τ, 0] and the sum of exponentials needs no running maximum.
     """
-    padding = ((1, 1), (1, 1), (1, 1), (0, 0))
     width = key.shape[-1]
-    window = jnp.pad(jnp.concatenate([key, value], axis=-1), padding)
-    size = (*query.shape[:3], window.shape[-1])
+    query = jnp.moveaxis(query, -1, 0)
+    window = jnp.moveaxis(jnp.concatenate([key, value], axis=-1), -1, 0)
+    window = jnp.pad(window, ((0, 0), (1, 1), (1, 1), (1, 1)))
+    depth, height, breadth = query.shape[1:]
 
     @jax.checkpoint
-    def body(total, offset_and_bias):
-        offset, offset_bias = offset_and_bias
-        there = lax.dynamic_slice(window, (*(offset + 1), 0), size)
-        match = (query * there[..., :width]).sum(-1, keepdims=True)
-        weight = jnp.exp((match - 1) / temperature + offset_bias)
-        one_and_offset = jnp.concatenate([jnp.ones((1,)), offset]).astype(weight.dtype)
-        vote = jnp.concatenate(
-            [weight * one_and_offset.reshape(1, 1, 1, 4), weight * there[..., width:]], axis=-1
-        )
-        return total + vote, None
+    def body(total, plane_and_bias):
+        plane, plane_bias = plane_and_bias
+        slab = lax.dynamic_slice_in_dim(window, plane + 1, depth, axis=1)
+        for n, (i, j) in enumerate(itertools.product((-1, 0, 1), repeat=2)):
+            there = slab[:, :, 1 + i : 1 + i + height, 1 + j : 1 + j + breadth]
+            match = (query * there[:width]).sum(0, keepdims=True)
+            weight = jnp.exp((match - 1) / temperature + plane_bias[n])
+            vote = [weight, weight * plane, weight * i, weight * j, weight * there[width:]]
+            total += jnp.concatenate(vote)
+        return total, None
 
-    zero = jnp.zeros((*query.shape[:3], 4 + value.shape[-1]), query.dtype)
-    total, _ = lax.scan(body, zero, (jnp.asarray(OFFSETS), bias))
-    mean = total[..., 1:] / total[..., :1]
+    zero = jnp.zeros((4 + value.shape[-1], depth, height, breadth), query.dtype)
+    total, _ = lax.scan(body, zero, (jnp.arange(-1, 2), bias.reshape(3, 9)))
+    mean = jnp.moveaxis(total[1:] / total[:1], 0, -1)
     return mean[..., :3], mean[..., 3:]
 
 

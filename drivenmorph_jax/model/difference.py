@@ -52,9 +52,8 @@ def channel_force(
       symmetric: which Jacobian.
     """
     residual = fixed - moving
-    jacobian = gradient(0.5 * (fixed + moving) if symmetric else fixed)
+    j = gradient(0.5 * (fixed + moving) if symmetric else fixed)
     weight = jnp.broadcast_to(jnp.asarray(weight, residual.dtype), residual.shape)
-    j = [jacobian[..., i] for i in range(3)]
     wj = [weight * column for column in j]
     force = jnp.stack([(column * residual).sum(-1) for column in wj], axis=-1)
     pairs = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -151,15 +150,16 @@ def discrepancy_tokens(
     """
     residual = fixed.demon - moving.demon
     mean = 0.5 * (fixed.demon + moving.demon)
-    jacobian = gradient(mean)
-    parts = [jnp.log1p(residual**2), mean, jnp.log1p((jacobian**2).sum(-1))]
+    slopes = gradient(mean)
+    steepness = slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2
+    parts = [jnp.log1p(residual**2), mean, jnp.log1p(steepness)]
     if correspondence is not None:
         motion = correspondence.motion
         attended = 0.5 * (
             (fixed.demon - correspondence.attended_moving) ** 2
             + (moving.demon - correspondence.attended_fixed) ** 2
         )
-        pull = (residual[..., None] * jacobian).sum(-2)
+        pull = jnp.stack([(residual * slope).sum(-1) for slope in slopes], axis=-1)
         parts += [
             fixed.attention * moving.attention,
             jnp.log1p(attended),

@@ -19,6 +19,7 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.difference import Force, driving_force, init_difference
 from drivenmorph_jax.model.encoder import Encoder, Features, encode
 from drivenmorph_jax.model.result import LevelResult, Registration, root_mean_square
+from drivenmorph_jax.spatial.materialise import materialise
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -160,7 +161,7 @@ def warp_features(features: Features, displacement: Float[Array, "d h w 3"]) -> 
     """M̃: every feature pulled back in one gather; q is brought back to unit norm."""
     widths = [features.demon.shape[-1], features.attention.shape[-1]]
     packed = jnp.concatenate([features.demon, features.attention, features.mask], axis=-1)
-    warped = warp(packed, displacement)
+    warped = materialise(warp(packed, displacement))
     demon, attention, mask = jnp.split(warped, [widths[0], sum(widths)], axis=-1)
     norm = lax.rsqrt((attention**2).sum(-1, keepdims=True) + 1e-6)
     attention = attention * norm * jnp.minimum(mask, 1)

@@ -3,6 +3,7 @@
 import jax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.spatial.materialise import materialise
 from drivenmorph_jax.spatial.sampling import warp
 
 
@@ -11,7 +12,7 @@ def compose(u: Float[Array, "*space n"], v: Float[Array, "*space n"]) -> Float[A
 
     Both in voxels of one grid. Beyond the grid u continues with its edge value.
     """
-    return v + warp(u, v, boundary="edge")
+    return materialise(v + warp(u, v, boundary="edge"))
 
 
 def exponential(

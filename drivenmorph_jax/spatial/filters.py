@@ -50,9 +50,12 @@ def box_mean(image: Float[Array, "*space c"], width: int) -> Float[Array, "*spac
     return image / width**spatial
 
 
-def gradient(image: Float[Array, "*space c"]) -> Float[Array, "*space c n"]:
-    """Central differences along each spatial axis, per voxel; the image is 0 beyond its grid."""
-    return jnp.stack([_difference(image, axis) for axis in range(image.ndim - 1)], axis=-1)
+def gradient(image: Float[Array, "*space c"]) -> tuple[Float[Array, "*space c"], ...]:
+    """Central differences, per voxel, one array for each spatial axis.
+
+    The image is 0 beyond its grid.
+    """
+    return tuple(_difference(image, axis) for axis in range(image.ndim - 1))
 
 
 def _difference(image, axis: int):

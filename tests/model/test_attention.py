@@ -1,5 +1,7 @@
 """Attention against slow loops in NumPy."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,6 @@ import pytest
 
 from drivenmorph_jax.model.attention import (
     MIN_TEMPERATURE,
-    OFFSETS,
     TokenAttention,
     _partition,
     _unpartition,
@@ -15,6 +16,7 @@ from drivenmorph_jax.model.attention import (
 )
 
 SHAPE = (4, 3, 5)
+OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 
 
 def _unit(rng, width):

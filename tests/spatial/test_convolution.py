@@ -103,3 +103,21 @@ def test_vmap_and_low_precision():
     low = convolve(image.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
     assert low.dtype == jnp.bfloat16
     np.testing.assert_allclose(low.astype(jnp.float32), _native(image, kernel), atol=0.5)
+
+
+def test_forward_mode_and_second_derivatives_are_the_native_operators():
+    operands = _operands()
+    rng = np.random.default_rng(1)
+    along = tuple(jnp.asarray(rng.normal(size=x.shape), jnp.float32) for x in operands)
+
+    def derivatives(conv):
+        def loss(image, kernel):
+            return jnp.sin(0.1 * conv(image, kernel)).sum()
+
+        forward = jax.jvp(conv, operands, along)[1]
+        _, second = jax.jvp(jax.grad(loss, argnums=(0, 1)), operands, along)
+        return forward, second
+
+    ours, theirs = (jax.jit(lambda f=f: derivatives(f))() for f in (convolve, _native))
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-3)

@@ -80,14 +80,13 @@ def test_box_mean_is_its_own_adjoint():
 def test_gradient_of_a_quadratic_is_exact_inside():
     x, y, z = np.indices((6, 7, 8), float)
     image = jnp.asarray((x**2 - 2 * x * y + 0.5 * z**2 + z)[..., None], jnp.float32)
-    slopes = gradient(image)
-    assert slopes.shape == (6, 7, 8, 1, 3)
-    expected = np.stack([2 * x - 2 * y, -2 * x, z + 1], axis=-1)[..., None, :]
     inside = np.s_[1:-1, 1:-1, 1:-1]
-    np.testing.assert_allclose(slopes[inside], expected[inside], atol=1e-4)
+    for slope, expected in zip(gradient(image), (2 * x - 2 * y, -2 * x, z + 1), strict=True):
+        assert slope.shape == (6, 7, 8, 1)
+        np.testing.assert_allclose(slope[..., 0][inside], expected[inside], atol=1e-4)
 
 
 def test_gradient_sees_zero_beyond_the_grid():
-    slopes = gradient(jnp.ones((4, 5, 1)))
-    np.testing.assert_array_equal(slopes[:, 0, 0, 0], [0.5, 0, 0, -0.5])
-    np.testing.assert_array_equal(slopes[0, :, 0, 1], [0.5, 0, 0, 0, -0.5])
+    down, across = gradient(jnp.ones((4, 5, 1)))
+    np.testing.assert_array_equal(down[:, 0, 0], [0.5, 0, 0, -0.5])
+    np.testing.assert_array_equal(across[0, :, 0], [0.5, 0, 0, 0, -0.5])
