@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from drivenmorph_jax.model import DemonsConfig as DemonsConfig
     from drivenmorph_jax.model import Features as Features
     from drivenmorph_jax.model import Force as Force
+    from drivenmorph_jax.model import Ignored as Ignored
     from drivenmorph_jax.model import LevelResult as LevelResult
     from drivenmorph_jax.model import ModelConfig as ModelConfig
     from drivenmorph_jax.model import Params as Params
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from drivenmorph_jax.model import init as init
     from drivenmorph_jax.model import register as register
     from drivenmorph_jax.pipeline.pretrained import load_pretrained as load_pretrained
+    from drivenmorph_jax.pipeline.world_registration import register_in_world as register_in_world
     from drivenmorph_jax.spatial.fields import compose as compose
     from drivenmorph_jax.spatial.fields import exponential as exponential
     from drivenmorph_jax.spatial.inverse import invert as invert
     from drivenmorph_jax.spatial.jacobian import jacobian_determinant as jacobian_determinant
     from drivenmorph_jax.spatial.sampling import sample as sample
     from drivenmorph_jax.spatial.sampling import warp as warp
+    from drivenmorph_jax.spatial.world_map import WorldMap as WorldMap
 
 _MODULES = {
     "errors": ("InputError",),
@@ -40,6 +43,7 @@ _MODULES = {
         "DemonsConfig",
         "Features",
         "Force",
+        "Ignored",
         "LevelResult",
         "ModelConfig",
         "Params",
@@ -54,10 +58,12 @@ _MODULES = {
         "register",
     ),
     "pipeline.pretrained": ("load_pretrained",),
+    "pipeline.world_registration": ("register_in_world",),
     "spatial.fields": ("compose", "exponential"),
     "spatial.inverse": ("invert",),
     "spatial.jacobian": ("jacobian_determinant",),
     "spatial.sampling": ("sample", "warp"),
+    "spatial.world_map": ("WorldMap",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

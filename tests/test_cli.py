@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax import cli, pipeline
-from drivenmorph_jax.images import Volume, save_volume
+from drivenmorph_jax.images import Volume, load_volume, save_volume
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
 from tests.pipeline import quick
@@ -123,7 +123,7 @@ def test_bad_image(kind, pair, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--similarity", "mi"], "are of --refine: give --refine N"),
+        (["--regularity", "2"], "is of --refine: give --refine N"),
         (["--refine", "-3"], "refinement of -3 iterations: at least 0"),
         (["--refine", "5", "--regularity", "-1"], "regularity weight of -1.0: 0 or more"),
         (["--formats", "itk,nii"], "format nii: is not known: choose among itk, fsl"),
@@ -165,6 +165,26 @@ def test_bad_labels(kind, message, pair, tmp_path, capsys):
     arguments = ["register", pair["fixed"], pair["moving"], "--output", output, *DEMONS]
     line = refused(capsys, [*arguments, *bad_labels(tmp_path, pair, kind)], output)
     assert re.search(message, line)
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("everywhere", "covers the whole brain"),
+        ("other shape", "resample the {role} lesion onto the image's grid"),
+        ("missing", "{role} lesion.*no such file"),
+    ],
+)
+def test_bad_lesions(kind, message, role, pair, tmp_path, capsys):
+    path, output = tmp_path / "lesion.nii.gz", tmp_path / "out"
+    image = load_volume(pair[role])
+    shape = (8, 9, 10) if kind == "other shape" else image.shape
+    if kind != "missing":
+        save_volume(path, Volume(np.ones(shape, np.uint8), image.affine))
+    arguments = ["register", pair["fixed"], pair["moving"], "--output", output, *DEMONS]
+    line = refused(capsys, [*arguments, f"--{role}-lesion", path], output)
+    assert re.search(message.format(role=role), line)
 
 
 def corrupt(folder: Path) -> Path:

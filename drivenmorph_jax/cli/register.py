@@ -80,8 +80,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--similarity",
         choices=("lncc", "mi", "mind"),
-        help="what --refine makes alike: lncc (default) for one contrast, mi or mind across "
-        "contrasts",
+        help="what is made alike: lncc (default) for one contrast; mi or mind across contrasts, "
+        "by the search for the affine (mutual information in both cases) and by --refine",
     )
     parser.add_argument(
         "--regularity",
@@ -97,6 +97,16 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--moving-mask", type=Path, metavar="FILE", help="mask of the moving image's brain"
+    )
+    parser.add_argument(
+        "--fixed-lesion",
+        type=Path,
+        metavar="FILE",
+        help="map on the fixed image's grid: where it is not 0 nothing is compared, and the map "
+        "continues smoothly from around it",
+    )
+    parser.add_argument(
+        "--moving-lesion", type=Path, metavar="FILE", help="the same of the moving image"
     )
     parser.add_argument(
         "--initial-affine",
@@ -151,6 +161,9 @@ def run(options: argparse.Namespace, command: str) -> int:
         moving_mask=options.moving_mask,
         fixed_labels=options.fixed_labels,
         moving_labels=options.moving_labels,
+        fixed_lesion=options.fixed_lesion,
+        moving_lesion=options.moving_lesion,
+        affine_similarity="mi" if options.similarity in ("mi", "mind") else "ncc",
         initial_affine=options.initial_affine,
         deformable_only=options.deformable_only,
         formats=options.formats.split(","),
@@ -172,12 +185,12 @@ def _method(options: argparse.Namespace, tell: Say) -> "Method":
         method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
     else:
         method = pipeline.network_method(pipeline.load_pretrained())
+    if not options.refine:
+        if options.regularity is not None:
+            raise InputError("--regularity is of --refine: give --refine N")
+        return method
     given = {"similarity": options.similarity, "regularity_weight": options.regularity}
     changes = {name: value for name, value in given.items() if value is not None}
-    if not options.refine:
-        if changes:
-            raise InputError("--similarity and --regularity are of --refine: give --refine N")
-        return method
     cfg = pipeline.refine_config(options.refine, **changes)
     return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
 

@@ -12,6 +12,7 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.difference import Force, channel_force, driving_force
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.encoder import Features, encode
+from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.model.result import LevelResult, Registration
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DemonsConfig",
     "Features",
     "Force",
+    "Ignored",
     "LevelResult",
     "ModelConfig",
     "Params",

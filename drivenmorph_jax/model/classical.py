@@ -9,6 +9,7 @@ from drivenmorph_jax.model.config import ClassicalConfig
 from drivenmorph_jax.model.demons import DemonsConfig, demons_scan, demons_step
 from drivenmorph_jax.model.difference import Force, channel_force
 from drivenmorph_jax.model.encoder import brain_pyramid
+from drivenmorph_jax.model.ignored import Ignored, ignored_pyramid, mask_force
 from drivenmorph_jax.model.result import LevelResult, Registration, root_mean_square
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
@@ -18,6 +19,8 @@ def classical_demons(
     fixed: Float[Array, "d h w c"],
     moving: Float[Array, "d h w c"],
     cfg: ClassicalConfig = ClassicalConfig(),
+    *,
+    ignored: Ignored | None = None,
 ) -> Registration:
     """Multi-resolution Demons: Thirion's, symmetric (ESM) or diffeomorphic.
 
@@ -27,6 +30,7 @@ def classical_demons(
     Args:
       fixed, moving: images on one grid; several channels are weighed alike.
       cfg: the variant and its constants.
+      ignored: where the images are not to be compared.
 
     Returns:
       The same result as `register`: the displacement, with every level's velocities and forces.
@@ -34,6 +38,7 @@ def classical_demons(
     levels = len(cfg.iterations)
     fixed_images, _ = brain_pyramid(fixed, levels)
     moving_images, _ = brain_pyramid(moving, levels)
+    ignored_at = ignored_pyramid(ignored, levels)
     displacement, results = None, []
     for level in reversed(range(levels)):
         shape = fixed_images[level].shape[:3]
@@ -42,7 +47,8 @@ def classical_demons(
         else:
             displacement = upsample_displacement(displacement, shape)
         if cfg.iterations[level]:
-            result = _level(fixed_images[level], moving_images[level], displacement, cfg, level)
+            images = fixed_images[level], moving_images[level]
+            result = _level(*images, displacement, cfg, level, ignored_at[level])
             displacement = result.displacement
             results.append(result)
     assert displacement is not None
@@ -62,12 +68,15 @@ def classical_parameters(cfg: ClassicalConfig) -> dict[str, Array]:
     return {name: jnp.asarray(math.log(value)) for name, value in named.items() if value > 0}
 
 
-def _level(fixed, moving, displacement, cfg: ClassicalConfig, level: int) -> LevelResult:
+def _level(
+    fixed, moving, displacement, cfg: ClassicalConfig, level: int, ignored: Ignored | None
+) -> LevelResult:
     params = classical_parameters(cfg)
     layer = DemonsConfig(cfg.max_step, cfg.squarings, cfg.variant == "diffeomorphic")
 
     def force_at(u) -> Force:
-        return channel_force(fixed, warp(moving, u), symmetric=cfg.variant != "thirion")
+        force = channel_force(fixed, warp(moving, u), symmetric=cfg.variant != "thirion")
+        return mask_force(force, ignored, u)
 
     def step(force: Force, u):
         taken = demons_step(params, force, u, layer)

@@ -18,6 +18,7 @@ from drivenmorph_jax.model.demons import (
 )
 from drivenmorph_jax.model.difference import Force, driving_force, init_difference
 from drivenmorph_jax.model.encoder import Encoder, Features, encode
+from drivenmorph_jax.model.ignored import Ignored, ignored_pyramid, mask_force
 from drivenmorph_jax.model.result import LevelResult, Registration, root_mean_square
 from drivenmorph_jax.spatial.materialise import materialise
 from drivenmorph_jax.spatial.resize import upsample_displacement
@@ -60,6 +61,8 @@ def register(
     fixed: Float[Array, "d h w 1"],
     moving: Float[Array, "d h w 1"],
     cfg: ModelConfig,
+    *,
+    ignored: Ignored | None = None,
 ) -> Registration:
     """Displacement that carries the fixed grid into the moving image.
 
@@ -68,6 +71,7 @@ def register(
       fixed, moving: brain-extracted images on one grid, background exactly 0, any intensity scale,
         roughly aligned (affine).
       cfg: the architecture that the parameters belong to.
+      ignored: where the images are not to be compared.
 
     Returns:
       The displacement in voxels of the fixed grid, with velocity and driving force of every level.
@@ -76,6 +80,7 @@ def register(
     features = jax.vmap(lambda image: encode(params["encoder"], image, cfg))(pair)
     fixed_features = jax.tree.map(lambda x: x[0], features)
     moving_features = jax.tree.map(lambda x: x[1], features)
+    ignored_at = ignored_pyramid(ignored, cfg.levels)
     displacement, results = None, []
     for level in force_levels(cfg):
         at_fixed, at_moving = fixed_features[level], moving_features[level]
@@ -92,6 +97,7 @@ def register(
             displacement,
             cfg,
             level=level,
+            ignored=ignored_at[level],
         )
         displacement = result.displacement
         results.append(result)
@@ -118,6 +124,7 @@ def register_level(
     cfg: ModelConfig,
     *,
     level: int,
+    ignored: Ignored | None = None,
 ) -> LevelResult:
     """K iterations of force and Demons layer at one level.
 
@@ -127,11 +134,14 @@ def register_level(
       displacement: u at the start, voxels of the level.
       cfg: the architecture.
       level: which one; the architecture says how many iterations it takes.
+      ignored: where the images are not to be compared, on the level's grid.
     """
     layer = DemonsConfig(cfg.max_step, cfg.squarings_at(level), cfg.update == "diffeomorphic")
 
     def force_at(displacements) -> Force:
-        return driving_force(difference_params, fixed, warp_features(moving, displacements[0]), cfg)
+        warped = warp_features(moving, displacements[0])
+        force = driving_force(difference_params, fixed, warped, cfg)
+        return mask_force(force, ignored, displacements[0])
 
     def step(force: Force, displacements):
         displacement, force_displacement = displacements

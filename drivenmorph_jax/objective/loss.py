@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from drivenmorph_jax.objective.consistency import inverse_consistency
 from drivenmorph_jax.objective.force import (
@@ -122,8 +122,13 @@ def registration_loss(
     return loss, terms
 
 
-def similarity_of(cfg: LossConfig) -> Similarity:
-    """The configured dissimilarity (fixed, warped) -> loss, averaged over both brains."""
+def similarity_of(cfg: LossConfig, compared: Bool[Array, "*space"] | None = None) -> Similarity:
+    """The configured dissimilarity (fixed, warped) -> loss, averaged over both brains.
+
+    Args:
+      cfg: names it.
+      compared: (D, H, W), the voxels that count; None is all.
+    """
     functions = {
         "lncc": functools.partial(lncc, window=cfg.lncc_window),
         "mse": mse,
@@ -133,7 +138,12 @@ def similarity_of(cfg: LossConfig) -> Similarity:
     if cfg.similarity not in functions:
         raise ValueError(f"unknown similarity {cfg.similarity!r}: use one of {sorted(functions)}")
     function = functions[cfg.similarity]
-    return lambda fixed, warped: function(fixed, warped, mask=brain_mask(fixed, warped))
+
+    def over_both_brains(fixed, warped):
+        mask = brain_mask(fixed, warped)
+        return function(fixed, warped, mask=mask if compared is None else mask & compared)
+
+    return over_both_brains
 
 
 def regularity_of(cfg: LossConfig) -> Regularity:

@@ -13,6 +13,7 @@ from numpy import ndarray
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import (
     ClassicalConfig,
+    Ignored,
     ModelConfig,
     Params,
     Registration,
@@ -26,7 +27,7 @@ from drivenmorph_jax.pipeline.working_space import Shape, Spacing
 DEMONS_SPACING: Spacing = (2.0, 2.0, 2.0)
 
 
-Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"]], Registration]
+Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"], Ignored | None], Registration]
 
 
 class Method(NamedTuple):
@@ -36,8 +37,9 @@ class Method(NamedTuple):
         name: for the summary.
         spacing: mm of the working grid; None is the fixed image's own.
         least_shape: of the working grid; it grows where a brain does not fit. None: fit the brain.
-        solve: fixed and moving (D, H, W) to a Registration. Of each level's iterations one entry
-            remains: the sum of the driving forces, the last velocity, the last raw step.
+        solve: fixed and moving (D, H, W), and what to ignore, to a Registration. Of each level's
+            iterations one entry remains: the sum of the driving forces, the last velocity, the
+            last raw step.
         details: plain values for the summary: constants, weights, checksum.
     """
 
@@ -51,10 +53,9 @@ class Method(NamedTuple):
 def network_method(pretrained: Pretrained) -> Method:
     """DrivenMorph with trained parameters, at the resolution that it was trained at."""
 
-    def solve(fixed, moving) -> Registration:
-        return _run_network(
-            pretrained.params, fixed[..., None], moving[..., None], cfg=pretrained.config
-        )
+    def solve(fixed, moving, ignored) -> Registration:
+        pair = fixed[..., None], moving[..., None]
+        return _run_network(pretrained.params, *pair, ignored, cfg=pretrained.config)
 
     details = {"weights": pretrained.source, "sha256": pretrained.sha256}
     return Method("drivenmorph", pretrained.spacing, pretrained.shape, solve, details)
@@ -65,8 +66,8 @@ def demons_method(
 ) -> Method:
     """Classical Demons: no weights."""
 
-    def solve(fixed, moving) -> Registration:
-        return _run_demons(fixed[..., None], moving[..., None], cfg=cfg)
+    def solve(fixed, moving, ignored) -> Registration:
+        return _run_demons(fixed[..., None], moving[..., None], ignored, cfg=cfg)
 
     details = {"variant": cfg.variant, "iterations": list(cfg.iterations)}
     return Method("demons", spacing, None, solve, details)
@@ -77,24 +78,26 @@ def refined_method(
 ) -> Method:
     """A method, and after it the refinement of each pair on its own."""
 
-    def solve(fixed, moving) -> Registration:
-        registration = method.solve(fixed, moving)
-        found = refine(
-            registration.displacement, fixed[..., None], moving[..., None], cfg, progress=progress
-        )
+    def solve(fixed, moving, ignored) -> Registration:
+        registration = method.solve(fixed, moving, ignored)
+        pair = fixed[..., None], moving[..., None]
+        start = registration.displacement
+        found = refine(start, *pair, cfg, ignored=ignored, progress=progress)
         return registration._replace(displacement=found.displacement)
 
     details = method.details | {"refinement": dataclasses.asdict(cfg)}
     return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
 
 
-def solve_checked(method: Method, fixed: ndarray, moving: ndarray) -> Registration:
+def solve_checked(
+    method: Method, fixed: ndarray, moving: ndarray, ignored: Ignored | None
+) -> Registration:
     """The method's registration, on the host.
 
     Raises:
         InputError: it is not finite, which only damaged weights bring about.
     """
-    registration = jax.device_get(method.solve(fixed, moving))
+    registration = jax.device_get(method.solve(fixed, moving, ignored))
     if not np.isfinite(registration.displacement).all():
         origin = method.details.get("weights", method.name)
         raise InputError(f"{origin}: the displacement is not finite: use other weights")
@@ -102,13 +105,13 @@ def solve_checked(method: Method, fixed: ndarray, moving: ndarray) -> Registrati
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
-def _run_network(params: Params, fixed, moving, *, cfg: ModelConfig) -> Registration:
-    return _thinned(register(params, fixed, moving, cfg))
+def _run_network(params: Params, fixed, moving, ignored, *, cfg: ModelConfig) -> Registration:
+    return _thinned(register(params, fixed, moving, cfg, ignored=ignored))
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
-def _run_demons(fixed, moving, *, cfg: ClassicalConfig) -> Registration:
-    return _thinned(classical_demons(fixed, moving, cfg))
+def _run_demons(fixed, moving, ignored, *, cfg: ClassicalConfig) -> Registration:
+    return _thinned(classical_demons(fixed, moving, cfg, ignored=ignored))
 
 
 def _thinned(registration: Registration) -> Registration:

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.ignored import Ignored, compared
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth
@@ -88,6 +89,7 @@ def refine(
     moving: Float[Array, "d h w 1"],
     cfg: RefineConfig = RefineConfig(),
     *,
+    ignored: Ignored | None = None,
     progress: Progress | None = None,
 ) -> Refined:
     """Minimise similarity(F, M∘φ) + λ·regularity(φ) over φ = φ₀ ∘ exp(v), from v = 0.
@@ -100,6 +102,7 @@ def refine(
       displacement: φ₀, voxels of the grid.
       fixed, moving: background exactly 0.
       cfg: static; one compilation for each, and each shape.
+      ignored: where the images are not to be compared.
       progress: told of every iteration.
     """
     fixed, moving, start = (jnp.asarray(array) for array in (fixed, moving, displacement))
@@ -107,7 +110,7 @@ def refine(
     before = math.nan
     # One evaluation more than steps: the last step is judged as well.
     for iteration in range(cfg.iterations + 1):
-        state, objective = _advance(state, start, fixed, moving, cfg)
+        state, objective = _advance(state, start, fixed, moving, ignored, cfg)
         if iteration == 0:
             before = float(objective)
         if progress is not None:
@@ -124,12 +127,13 @@ def _begin(start, cfg: RefineConfig) -> _State:
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
-def _advance(state: _State, start, fixed, moving, cfg: RefineConfig):
+def _advance(state: _State, start, fixed, moving, ignored: Ignored | None, cfg: RefineConfig):
     """Judge where the state stands, and take a step from there."""
 
     def objective(velocities):
         displacement = _refined(velocities, start, cfg)
-        similarity = similarity_of(cfg.loss)(fixed, warp(moving, displacement))
+        where = None if ignored is None else compared(ignored, displacement)[..., 0] > 0.5
+        similarity = similarity_of(cfg.loss, where)(fixed, warp(moving, displacement))
         penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
         return similarity + penalty, _folds(displacement)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from drivenmorph_jax.alignment import Similarity
 from drivenmorph_jax.images import Volume, warp_volume
 from drivenmorph_jax.pipeline.assessment import assess
 from drivenmorph_jax.pipeline.derived_fields import derive_fields
@@ -35,7 +36,10 @@ def register_files(
     moving_mask: PathLike | None = None,
     fixed_labels: PathLike | None = None,
     moving_labels: PathLike | None = None,
+    fixed_lesion: PathLike | None = None,
+    moving_lesion: PathLike | None = None,
     initial_affine: PathLike | None = None,
+    affine_similarity: Similarity = "ncc",
     deformable_only: bool = False,
     formats: Sequence[str] = (),
     overwrite: bool = False,
@@ -50,7 +54,10 @@ def register_files(
         method: `network_method(...)` or `demons_method(...)`.
         fixed_mask, moving_mask: not 0 in the brain; outside it the image becomes 0.
         fixed_labels, moving_labels: label maps on their images' grids, for Dice.
+        fixed_lesion, moving_lesion: maps on their images' grids, not 0 where nothing is to be
+            compared; the map continues smoothly from around it.
         initial_affine: a file (ITK, FSL, FreeSurfer), fixed to moving, in place of a search.
+        affine_similarity: of that search: "ncc" for one contrast, "mi" for two.
         deformable_only: write the Jacobian of the deformable part, without the affine.
         formats: further files of the map: "fsl", "freesurfer", "h5" (ITK's is always written).
         overwrite: replace earlier results in the folder.
@@ -71,6 +78,8 @@ def register_files(
         "moving_mask": moving_mask,
         "fixed_labels": fixed_labels,
         "moving_labels": moving_labels,
+        "fixed_lesion": fixed_lesion,
+        "moving_lesion": moving_lesion,
     }
     inputs = {"fixed": fixed, "moving": moving, **maps, "initial_affine": initial_affine}
     summary: Summary = {
@@ -84,7 +93,14 @@ def register_files(
             if initial_affine is not None:
                 matrix = read_initial_affine(initial_affine, scans.fixed, scans.moving)
         registered = register_volumes(
-            scans.fixed, scans.moving, method, initial_affine=matrix, stages=stages
+            scans.fixed,
+            scans.moving,
+            method,
+            fixed_lesion=scans.fixed_lesion,
+            moving_lesion=scans.moving_lesion,
+            initial_affine=matrix,
+            affine_similarity=affine_similarity,
+            stages=stages,
         )
         with stages.stage("invert", "inverting the map"):
             fields = derive_fields(registered, scans.fixed, scans.moving)

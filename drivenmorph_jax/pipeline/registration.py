@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.alignment import Alignment, align
+from drivenmorph_jax.alignment import Alignment, Similarity, align
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, canonical, warp_volume, world_displacement
 from drivenmorph_jax.model import Registration
+from drivenmorph_jax.pipeline.lesions import fill, ignored_on
 from drivenmorph_jax.pipeline.methods import Method, solve_checked
 from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.pipeline.working_space import WorkingPair, choose_grid, to_working_space
@@ -47,7 +48,10 @@ def register_volumes(
     moving: Volume,
     method: Method,
     *,
+    fixed_lesion: Volume | None = None,
+    moving_lesion: Volume | None = None,
     initial_affine: Float[ndarray, "4 4"] | None = None,
+    affine_similarity: Similarity = "ncc",
     stages: Stages | None = None,
 ) -> Registered:
     """Register two brain-extracted images of any orientation, spacing and shape.
@@ -59,21 +63,25 @@ def register_volumes(
     Args:
         fixed, moving: background exactly 0.
         method: `network_method(...)` or `demons_method(...)`.
+        fixed_lesion, moving_lesion: on their images' grids; where one is not 0 nothing is
+            compared, and the map continues smoothly from around it.
         initial_affine: fixed world to moving world, RAS mm, taken as it is in place of a search.
+        affine_similarity: of that search: "ncc" for one contrast, "mi" for two.
         stages: told what is being done, and keeps the seconds.
 
     Raises:
         InputError: the brains do not fit the method's grid, or do not meet.
     """
     stages = stages or Stages()
-    straight = canonical(fixed), canonical(moving)
+    straight = canonical(fill(fixed, fixed_lesion)), canonical(fill(moving, moving_lesion))
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
-    matrix, alignment = _affine(straight, initial_affine, stages)
+    matrix, alignment = _affine(straight, initial_affine, affine_similarity, stages)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
         working = to_working_space(*straight, matrix, grid)
+        ignored = ignored_on(grid, matrix, fixed_lesion, moving_lesion)
     with stages.stage("deform", f"deforming: {method.name} (compiles on its first run)"):
-        deformable = solve_checked(method, working.fixed, working.moving)
+        deformable = solve_checked(method, working.fixed, working.moving, ignored)
     with stages.stage("resample", "moving the image through the whole map"):
         displacement = world_displacement(
             np.asarray(deformable.displacement), grid.affine, matrix, fixed.shape, fixed.affine
@@ -83,17 +91,22 @@ def register_volumes(
 
 
 def _affine(
-    straight: tuple[Volume, Volume], given: Float[ndarray, "4 4"] | None, stages: Stages
+    straight: tuple[Volume, Volume],
+    given: Float[ndarray, "4 4"] | None,
+    similarity: Similarity,
+    stages: Stages,
 ) -> tuple[Float[ndarray, "4 4"], Alignment | None]:
     if given is not None:
         return np.asarray(given, np.float64), None
     with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
-        return _align(*straight)
+        return _align(*straight, similarity)
 
 
-def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], Alignment]:
+def _align(
+    fixed: Volume, moving: Volume, similarity: Similarity
+) -> tuple[Float[ndarray, "4 4"], Alignment]:
     # As NumPy arrays: the search pads them on the host, without a compilation per shape.
-    found = align(fixed.data, moving.data, fixed.affine, moving.affine)  # type: ignore[arg-type]
+    found = align(fixed.data, moving.data, fixed.affine, moving.affine, similarity=similarity)
     alignment = jax.device_get(found)
     matrix = np.asarray(alignment.matrix, np.float64)
     if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) <= 0:

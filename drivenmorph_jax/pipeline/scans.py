@@ -17,12 +17,20 @@ _GRID_TOLERANCE = 0.1
 
 
 class Scans(NamedTuple):
-    """What the user gave: images within their masks; label maps on their grid, both or neither."""
+    """What the user gave.
+
+    Attributes:
+        fixed, moving: images within their masks.
+        fixed_labels, moving_labels: on their images' grids, both or neither.
+        fixed_lesion, moving_lesion: on their images' grids, not 0 where nothing is to be compared.
+    """
 
     fixed: Volume
     moving: Volume
     fixed_labels: Volume | None = None
     moving_labels: Volume | None = None
+    fixed_lesion: Volume | None = None
+    moving_lesion: Volume | None = None
 
 
 def read_scans(
@@ -33,18 +41,24 @@ def read_scans(
     moving_mask: PathLike | None = None,
     fixed_labels: PathLike | None = None,
     moving_labels: PathLike | None = None,
+    fixed_lesion: PathLike | None = None,
+    moving_lesion: PathLike | None = None,
 ) -> Scans:
     """Read the files; an image with a brain mask becomes 0 outside it, before anything else.
 
     Raises:
         InputError: one that cannot be used, an image that is not brain-extracted and has no mask,
-            a mask without a voxel of brain, label maps that are not both there, or a mask or
-            label map on another grid than its image.
+            a mask without a voxel of brain, label maps that are not both there, a lesion that
+            leaves nothing of a brain, or a map on another grid than its image.
     """
     if (fixed_labels is None) != (moving_labels is None):
         raise InputError("labels of one image only: give --fixed-labels and --moving-labels")
     scans = Scans(
         _read_image("fixed", fixed, fixed_mask), _read_image("moving", moving, moving_mask)
+    )
+    scans = scans._replace(
+        fixed_lesion=_read_lesion(fixed_lesion, scans.fixed, "fixed lesion"),
+        moving_lesion=_read_lesion(moving_lesion, scans.moving, "moving lesion"),
     )
     if fixed_labels is None or moving_labels is None:
         return scans
@@ -71,6 +85,18 @@ def _read_image(role: str, path: PathLike, mask: PathLike | None) -> Volume:
         )
     check_brain_extracted(masked, f"{role} image {path} within its mask")
     return masked
+
+
+def _read_lesion(path: PathLike | None, image: Volume, name: str) -> Volume | None:
+    if path is None:
+        return None
+    lesion = _read_labels(path, image, name)
+    if not image.data[lesion.data == 0].any():
+        raise InputError(
+            f"{name} {path}: covers the whole brain, nothing is left to compare: give a map that "
+            "is not 0 in the lesion alone"
+        )
+    return lesion
 
 
 def _read_labels(path: PathLike, image: Volume, name: str) -> Volume:

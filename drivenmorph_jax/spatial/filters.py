@@ -9,7 +9,7 @@ _KERNEL_REACH = 128  # voxels summed for the Gaussian's normaliser: exact for an
 
 
 def gaussian_smooth(
-    field: Float[Array, "*space c"], sigma: float | Float[Array, ""]
+    field: Float[Array, "*space c"], sigma: float | Float[Array, ""] | Float[Array, " n"]
 ) -> Float[Array, "*space c"]:
     """Convolve each spatial axis with a normalised Gaussian; differentiable in sigma.
 
@@ -19,10 +19,11 @@ def gaussian_smooth(
 
     Args:
       field: (D, H, W, C).
-      sigma: standard deviation in voxels, >= 0; 0 is the identity.
+      sigma: standard deviation in voxels, >= 0, one or one an axis; 0 is the identity.
     """
+    sigmas = jnp.broadcast_to(jnp.asarray(sigma, field.dtype), (field.ndim - 1,))
     for axis in range(field.ndim - 1):
-        matrix = _gaussian_matrix(field.shape[axis], jnp.asarray(sigma, field.dtype))
+        matrix = _gaussian_matrix(field.shape[axis], sigmas[axis])
         field = jnp.moveaxis(jnp.tensordot(matrix, field, axes=(1, axis)), 0, axis)
     return field
 

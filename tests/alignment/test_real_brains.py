@@ -23,25 +23,32 @@ def random_transform(rng, centre, *, scaled: bool) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize(("contrast", "similarity"), [("t1", "ncc"), ("t2", "mi"), ("flair", "mi")])
-@pytest.mark.parametrize("kind", ["rigid", "affine"])
-def test_imposed_transforms(contrast, similarity, kind, real_data):
+def test_a_hundred_imposed_transforms_are_recovered(real_data):
+    """Rotations to 45°, shifts to 60 mm, scales 0.8 to 1.25: at least 98 % within 1 mm and 1°."""
     folder = real_data / "contrasts_1mm"
     fixed = load_volume(folder / "patient07_t1.nii.gz")
-    moving = load_volume(folder / f"patient07_{contrast}.nii.gz")
-    voxels = np.argwhere(fixed.data != 0)[::997]
-    points = voxels @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    points = points_in(fixed)
     rng = np.random.default_rng(0)
-    for _ in range(6):
-        truth = random_transform(rng, points.mean(axis=0), scaled=kind == "affine")
-        moved = Volume(moving.data, truth @ moving.affine)
-        there = resample(moved, *working_grid(moved, 1.3))
-        result = align(
-            fixed.data, there.data, fixed.affine, there.affine, kind=kind, similarity=similarity
-        )
-        distance, angle = error(result.matrix, truth, points)
-        assert distance < 1
-        assert angle < 1
+    outcomes = []
+    for contrast, similarity in (("t1", "ncc"), ("t2", "mi"), ("flair", "mi")):
+        moving = load_volume(folder / f"patient07_{contrast}.nii.gz")
+        for kind in ("rigid", "affine"):
+            for _ in range(17):
+                truth = random_transform(rng, points.mean(axis=0), scaled=kind == "affine")
+                moved = Volume(moving.data, truth @ moving.affine)
+                there = resample(moved, *working_grid(moved, 1.3))
+                images = fixed.data, there.data, fixed.affine, there.affine
+                result = align(*images, kind=kind, similarity=similarity)
+                distance, angle = error(result.matrix, truth, points)
+                outcomes.append((contrast, kind, float(distance), float(angle)))
+    assert len(outcomes) == 102
+    failed = [outcome for outcome in outcomes if max(outcome[2:]) >= 1]
+    assert len(failed) <= 2, failed
+
+
+def points_in(image: Volume) -> np.ndarray:
+    voxels = np.argwhere(image.data != 0)[::997]
+    return voxels @ image.affine[:3, :3].T + image.affine[:3, 3]
 
 
 def test_pairs_of_people_agree_better_than_by_their_centres(real_data):

@@ -67,7 +67,7 @@ def test_a_method_is_refined(pair):
     fixed, moving, _ = pair
     plain = demons_method()
     method = refined_method(plain, CONFIG)
-    before, after = (m.solve(fixed[..., 0], moving[..., 0]) for m in (plain, method))
+    before, after = (m.solve(fixed[..., 0], moving[..., 0], None) for m in (plain, method))
     assert method.name == "demons, refined"
     assert method.details["refinement"]["iterations"] == 12
     assert error(after.displacement, pair) < error(before.displacement, pair)

@@ -1,0 +1,73 @@
+"""The pure function on arrays and affines: what the files' pipeline finds, and its derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.model import ModelConfig, init
+from drivenmorph_jax.pipeline import network_method, register_volumes
+from drivenmorph_jax.pipeline.pretrained import Pretrained
+from drivenmorph_jax.pipeline.world_registration import WorkingGrid, register_in_world
+from tests.pipeline.brains import brain
+
+# The search for the affine, differentiated and batched, takes a minute to compile each time.
+pytestmark = pytest.mark.slow
+
+CONFIG = ModelConfig(
+    channels=(4, 4), iterations=(1, 2, 2), cross_attention=(2,), self_attention=(2,)
+)
+GRID = WorkingGrid((32, 32, 32), (2.5, 2.5, 2.5))
+
+
+@pytest.fixture(scope="module")
+def case():
+    fixed, moving = brain("oblique"), brain("thick", other=True)
+    arrays = [jnp.asarray(volume.data, jnp.float32) for volume in (fixed, moving)]
+    affines = [jnp.asarray(volume.affine, jnp.float32) for volume in (fixed, moving)]
+    params = init(jax.random.key(0), CONFIG)
+    return fixed, moving, (params, *arrays, *affines)
+
+
+@pytest.fixture(scope="module")
+def solve():
+    return jax.jit(lambda params, *arrays: register_in_world(params, *arrays, CONFIG, grid=GRID))
+
+
+def test_it_is_the_registration_of_the_files(case, solve):
+    fixed, moving, operands = case
+    pretrained = Pretrained(operands[0], CONFIG, GRID.spacing, GRID.shape, "random", "")
+    found = register_volumes(fixed, moving, network_method(pretrained))
+    assert found.working.grid.shape == GRID.shape
+    voxels = np.argwhere(fixed.data != 0)[::37]
+    points = voxels @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    moved = np.asarray(solve(*operands)(jnp.asarray(points, jnp.float32)))
+    expected = points + found.displacement[tuple(voxels.T)]
+    deformation = moved - (points @ found.matrix[:3, :3].T + found.matrix[:3, 3])
+    assert np.linalg.norm(deformation, axis=-1).max() > 0.5
+    assert np.linalg.norm(moved - expected, axis=-1).max() < 0.05
+
+
+def test_the_downstream_loss_has_a_gradient_in_both_images(case, solve):
+    _, _, (params, fixed, moving, *affines) = case
+
+    def loss(fixed, moving):
+        mapping = solve(params, fixed, moving, *affines)
+        warped = mapping.pull_back(moving[..., None], affines[1], fixed.shape, affines[0])
+        return ((warped[..., 0] - jax.lax.stop_gradient(fixed)) ** 2).mean()
+
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)))(fixed, moving)
+    for slope in slopes:
+        assert jnp.isfinite(slope).all() and jnp.abs(slope).max() > 0
+
+
+def test_vmap_is_the_loop(case, solve):
+    _, _, (params, fixed, moving, *affines) = case
+    pairs = jnp.stack([moving, 0.9 * moving])
+    together = jax.jit(jax.vmap(solve, in_axes=(None, None, 0, None, None)))(
+        params, fixed, pairs, *affines
+    )
+    for k in range(2):
+        alone = solve(params, fixed, pairs[k], *affines)
+        for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(one, other[k], atol=2e-2)
