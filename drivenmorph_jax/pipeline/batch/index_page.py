@@ -182,4 +182,9 @@ def _why(outcome: Outcome) -> str:
 
 def _figure(outcome: Outcome, head: str) -> str:
     values = [outcome.figures[column] for column in _FIGURES[head]]
-    return " → ".join(number(v and float(f"{v:.3g}")) for v in values)
+    there = [value for value in values if value is not None]
+    if len(there) < len(values):
+        return number(None)
+    if len(there) == 1:
+        return f"{there[0]:.3g}"
+    return " → ".join(f"{value:.3f}" for value in there)
