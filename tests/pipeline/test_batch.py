@@ -136,7 +136,7 @@ CHANGES = ("none", "not done", "summary damaged", "other summary", "input newer"
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=st.tuples(*[st.sampled_from(CHANGES)] * len(NAMES)))
 def test_resume_does_again_what_is_missing_or_has_changed(
@@ -299,7 +299,7 @@ def test_a_method_compiles_once_for_each_shape(tmp_path, monkeypatch):
         displacement = jnp.zeros((*fixed.shape, 3))
         return Registration(displacement, (level(fixed.shape, halvings=1),))
 
-    method = Method("still", (4.0, 4.0, 4.0), None, solve, {})
+    method = Method("still", None, None, solve, {})  # On the grids of the fixed images.
     kinds = ["plain", "thick"]
     for kind in kinds:
         (tmp_path / kind).mkdir()
