@@ -1,18 +1,15 @@
 """drivenmorph register: bring a moving image onto a fixed one."""
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from drivenmorph_jax.cli.method_options import (
+    add_method_options,
+    check_method_options,
+    make_method,
+)
 from drivenmorph_jax.cli.terminal import say, silent
-from drivenmorph_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from drivenmorph_jax.pipeline import Method
-
-Say = Callable[[str], None]
 
 _DESCRIPTION = """\
 Register two brain images (NIfTI or MGH) of any orientation, spacing and shape.
@@ -57,38 +54,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
     )
-    parser.add_argument(
-        "--method",
-        choices=("drivenmorph", "demons"),
-        default="drivenmorph",
-        help="the network (default), or classical diffeomorphic Demons, which needs no weights",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="folder of a training run, or of exported weights (default: those in the package)",
-    )
-    parser.add_argument(
-        "--refine",
-        type=int,
-        default=0,
-        metavar="N",
-        help="improve the result for this pair alone by N iterations of gradient descent (such as "
-        "50); it never ends worse than it started",
-    )
-    parser.add_argument(
-        "--similarity",
-        choices=("lncc", "mi", "mind"),
-        help="what is made alike: lncc (default) for one contrast; mi or mind across contrasts, "
-        "by the search for the affine (mutual information in both cases) and by --refine",
-    )
-    parser.add_argument(
-        "--regularity",
-        type=float,
-        metavar="WEIGHT",
-        help="how smooth --refine keeps the map (default 3; more is smoother)",
-    )
+    add_method_options(parser)
     parser.add_argument(
         "--fixed-mask",
         type=Path,
@@ -142,8 +108,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> int:
     tell = silent if options.quiet else say
-    if options.method == "demons" and options.checkpoint:
-        raise InputError("--method demons has no weights: leave out --checkpoint")
+    check_method_options(options)
     tell("loading JAX and the network" if options.method != "demons" else "loading JAX")
 
     from drivenmorph_jax.pipeline import register_files
@@ -156,14 +121,13 @@ def run(options: argparse.Namespace, command: str) -> int:
         options.fixed,
         options.moving,
         options.output,
-        _method(options, tell),
+        make_method(options, tell),
         fixed_mask=options.fixed_mask,
         moving_mask=options.moving_mask,
         fixed_labels=options.fixed_labels,
         moving_labels=options.moving_labels,
         fixed_lesion=options.fixed_lesion,
         moving_lesion=options.moving_lesion,
-        affine_similarity="mi" if options.similarity in ("mi", "mind") else "ncc",
         initial_affine=options.initial_affine,
         deformable_only=options.deformable_only,
         formats=options.formats.split(","),
@@ -174,45 +138,6 @@ def run(options: argparse.Namespace, command: str) -> int:
     for line in _report(summary, options.output):
         tell(line)
     return 0
-
-
-def _method(options: argparse.Namespace, tell: Say) -> "Method":
-    from drivenmorph_jax import pipeline
-
-    if options.method == "demons":
-        method = pipeline.demons_method()
-    elif options.checkpoint:
-        method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
-    else:
-        method = pipeline.network_method(pipeline.load_pretrained())
-    if not options.refine:
-        if options.regularity is not None:
-            raise InputError("--regularity is of --refine: give --refine N")
-        return method
-    given = {"similarity": options.similarity, "regularity_weight": options.regularity}
-    changes = {name: value for name, value in given.items() if value is not None}
-    cfg = pipeline.refine_config(options.refine, **changes)
-    return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
-
-
-class _Progress:
-    """Every tenth iteration on a line, with rate and time left."""
-
-    def __init__(self, iterations: int, tell: Say) -> None:
-        self._iterations, self._tell = iterations, tell
-        self._start = 0.0
-
-    def __call__(self, iteration: int, objective: float) -> None:
-        if iteration == 0:
-            self._start = time.monotonic()
-            self._tell(f"refining: objective {objective:.4f} at the start")
-        elif iteration % 10 == 0 or iteration == self._iterations:
-            each = (time.monotonic() - self._start) / iteration
-            left = each * (self._iterations - iteration)
-            self._tell(
-                f"refining: {iteration} of {self._iterations}, objective {objective:.4f}, "
-                f"{each:.2f} s each, {left:.0f} s left"
-            )
 
 
 def _report(summary: dict[str, Any], output: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from drivenmorph_jax.pipeline.methods import (
     Method,
+    across_contrasts,
     demons_method,
     network_method,
     refined_method,
@@ -16,6 +17,7 @@ __all__ = [
     "Pretrained",
     "RefineConfig",
     "Registered",
+    "across_contrasts",
     "demons_method",
     "load_checkpoint",
     "load_pretrained",

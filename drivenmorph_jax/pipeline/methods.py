@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from drivenmorph_jax.alignment import Similarity
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import (
     ClassicalConfig,
@@ -41,6 +42,8 @@ class Method(NamedTuple):
             iterations one entry remains: the sum of the driving forces, the last velocity, the
             last raw step.
         details: plain values for the summary: constants, weights, checksum.
+        affine_similarity: of the search for the affine before it: "ncc" for one contrast, "mi" for
+            two.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Method(NamedTuple):
     least_shape: Shape | None
     solve: Solve
     details: dict[str, Any]
+    affine_similarity: Similarity = "ncc"
 
 
 def network_method(pretrained: Pretrained) -> Method:
@@ -87,6 +91,12 @@ def refined_method(
 
     details = method.details | {"refinement": dataclasses.asdict(cfg)}
     return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
+
+
+def across_contrasts(method: Method) -> Method:
+    """The method after an affine found by mutual information."""
+    details = method.details | {"affine_similarity": "mi"}
+    return method._replace(affine_similarity="mi", details=details)
 
 
 def solve_checked(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from drivenmorph_jax.alignment import Similarity
 from drivenmorph_jax.images import Volume, warp_volume
 from drivenmorph_jax.pipeline.assessment import assess
 from drivenmorph_jax.pipeline.derived_fields import derive_fields
@@ -39,7 +38,6 @@ def register_files(
     fixed_lesion: PathLike | None = None,
     moving_lesion: PathLike | None = None,
     initial_affine: PathLike | None = None,
-    affine_similarity: Similarity = "ncc",
     deformable_only: bool = False,
     formats: Sequence[str] = (),
     overwrite: bool = False,
@@ -57,7 +55,6 @@ def register_files(
         fixed_lesion, moving_lesion: maps on their images' grids, not 0 where nothing is to be
             compared; the map continues smoothly from around it.
         initial_affine: a file (ITK, FSL, FreeSurfer), fixed to moving, in place of a search.
-        affine_similarity: of that search: "ncc" for one contrast, "mi" for two.
         deformable_only: write the Jacobian of the deformable part, without the affine.
         formats: further files of the map: "fsl", "freesurfer", "h5" (ITK's is always written).
         overwrite: replace earlier results in the folder.
@@ -99,7 +96,6 @@ def register_files(
             fixed_lesion=scans.fixed_lesion,
             moving_lesion=scans.moving_lesion,
             initial_affine=matrix,
-            affine_similarity=affine_similarity,
             stages=stages,
         )
         with stages.stage("invert", "inverting the map"):

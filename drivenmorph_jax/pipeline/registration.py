@@ -51,7 +51,6 @@ def register_volumes(
     fixed_lesion: Volume | None = None,
     moving_lesion: Volume | None = None,
     initial_affine: Float[ndarray, "4 4"] | None = None,
-    affine_similarity: Similarity = "ncc",
     stages: Stages | None = None,
 ) -> Registered:
     """Register two brain-extracted images of any orientation, spacing and shape.
@@ -66,7 +65,6 @@ def register_volumes(
         fixed_lesion, moving_lesion: on their images' grids; where one is not 0 nothing is
             compared, and the map continues smoothly from around it.
         initial_affine: fixed world to moving world, RAS mm, taken as it is in place of a search.
-        affine_similarity: of that search: "ncc" for one contrast, "mi" for two.
         stages: told what is being done, and keeps the seconds.
 
     Raises:
@@ -75,7 +73,7 @@ def register_volumes(
     stages = stages or Stages()
     straight = canonical(fill(fixed, fixed_lesion)), canonical(fill(moving, moving_lesion))
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
-    matrix, alignment = _affine(straight, initial_affine, affine_similarity, stages)
+    matrix, alignment = _affine(straight, initial_affine, method.affine_similarity, stages)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
         working = to_working_space(*straight, matrix, grid)

@@ -169,7 +169,7 @@ def test_a_warp_that_says_something_else_is_not_kept(
             path.write_bytes(path.read_bytes()[:200])
 
     monkeypatch.setattr(results, "write_itk_displacement", wrong)
-    monkeypatch.setattr(cli.register, "_method", lambda *_: METHOD)
+    monkeypatch.setattr(cli.register, "make_method", lambda *_: METHOD)
     out = tmp_path / "out"
     arguments = ["register", *files, "--output", out, "--method", "demons"]
     assert cli.main([str(argument) for argument in arguments]) == 2
@@ -179,7 +179,7 @@ def test_a_warp_that_says_something_else_is_not_kept(
 
 
 def test_the_last_line_is_the_verdict(files, tmp_path, monkeypatch, quick_figure, capsys):
-    monkeypatch.setattr(cli.register, "_method", lambda *_: METHOD)
+    monkeypatch.setattr(cli.register, "make_method", lambda *_: METHOD)
     arguments = ["register", *files, "--output", tmp_path / "out", "--method", "demons"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
