@@ -1,0 +1,96 @@
+"""Options of the commands that register: by which method, and whether to refine."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivenmorph_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from drivenmorph_jax.pipeline import Method
+
+Say = Callable[[str], None]
+
+
+def add_method_options(parser: Any) -> None:
+    """The method, its weights, and its refinement."""
+    parser.add_argument(
+        "--method",
+        choices=("drivenmorph", "demons"),
+        default="drivenmorph",
+        help="the network (default), or classical diffeomorphic Demons, which needs no weights",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="folder of a training run, or of exported weights (default: those in the package)",
+    )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="improve the result for this pair alone by N iterations of gradient descent (such as "
+        "50); it never ends worse than it started",
+    )
+    parser.add_argument(
+        "--similarity",
+        choices=("lncc", "mi", "mind"),
+        help="what --refine makes alike: lncc (default) for one contrast, mi or mind across "
+        "contrasts",
+    )
+    parser.add_argument(
+        "--regularity",
+        type=float,
+        metavar="WEIGHT",
+        help="how smooth --refine keeps the map (default 3; more is smoother)",
+    )
+
+
+def make_method(options: argparse.Namespace, tell: Say) -> "Method":
+    """The method that was asked for.
+
+    Raises:
+        InputError: weights that cannot be used, or options that do not go together.
+    """
+    if options.method == "demons" and options.checkpoint:
+        raise InputError("--method demons has no weights: leave out --checkpoint")
+    from drivenmorph_jax import pipeline
+
+    if options.method == "demons":
+        method = pipeline.demons_method()
+    elif options.checkpoint:
+        method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
+    else:
+        method = pipeline.network_method(pipeline.load_pretrained())
+    given = {"similarity": options.similarity, "regularity_weight": options.regularity}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not options.refine:
+        if changes:
+            raise InputError("--similarity and --regularity are of --refine: give --refine N")
+        return method
+    cfg = pipeline.refine_config(options.refine, **changes)
+    return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
+
+
+class _Progress:
+    """Every tenth iteration on a line, with rate and time left."""
+
+    def __init__(self, iterations: int, tell: Say) -> None:
+        self._iterations, self._tell = iterations, tell
+        self._start = 0.0
+
+    def __call__(self, iteration: int, objective: float) -> None:
+        if iteration == 0:
+            self._start = time.monotonic()
+            self._tell(f"refining: objective {objective:.4f} at the start")
+        elif iteration % 10 == 0 or iteration == self._iterations:
+            each = (time.monotonic() - self._start) / iteration
+            left = each * (self._iterations - iteration)
+            self._tell(
+                f"refining: {iteration} of {self._iterations}, objective {objective:.4f}, "
+                f"{each:.2f} s each, {left:.0f} s left"
+            )
