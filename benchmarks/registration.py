@@ -118,7 +118,7 @@ def run_ours(pair: str, fixed, moving, refine: int, folder: pathlib.Path) -> dic
     command = [sys.executable, "-m", "drivenmorph_jax", "register", fixed, moving]
     environment = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
     runs = {}
-    for state in ("first", "warm cache"):
+    for state in ("empty cache", "warm cache"):
         output = folder / "out"
         shutil.rmtree(output, ignore_errors=True)
         run = measure([*command, "--refine", refine, "--output", output], environment)
