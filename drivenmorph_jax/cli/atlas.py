@@ -4,7 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from drivenmorph_jax.cli.method_options import add_method_options, make_method
+from drivenmorph_jax.cli.method_options import (
+    add_method_options,
+    check_method_options,
+    make_method,
+)
 from drivenmorph_jax.cli.register import _report
 from drivenmorph_jax.cli.terminal import say, silent
 from drivenmorph_jax.errors import InputError
@@ -71,6 +75,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> int:
     tell = silent if options.quiet else say
+    check_method_options(options)
     tell("loading JAX")
 
     from drivenmorph_jax.pipeline.atlas import register_to_template

@@ -1,4 +1,4 @@
-"""Options of the commands that register: by which method, and whether to refine."""
+"""Options that say how to register, for the commands that do."""
 
 import argparse
 import time
@@ -15,7 +15,7 @@ Say = Callable[[str], None]
 
 
 def add_method_options(parser: Any) -> None:
-    """The method, its weights, and its refinement."""
+    """The method, its weights, and the refinement after it."""
     parser.add_argument(
         "--method",
         choices=("drivenmorph", "demons"),
@@ -50,14 +50,22 @@ def add_method_options(parser: Any) -> None:
     )
 
 
-def make_method(options: argparse.Namespace, tell: Say) -> "Method":
-    """The method that was asked for.
+def check_method_options(options: argparse.Namespace) -> None:
+    """Ask before JAX is loaded, which takes seconds.
 
     Raises:
-        InputError: weights that cannot be used, or options that do not go together.
+        InputError: weights for a method that has none.
     """
     if options.method == "demons" and options.checkpoint:
         raise InputError("--method demons has no weights: leave out --checkpoint")
+
+
+def make_method(options: argparse.Namespace, tell: Say) -> "Method":
+    """The method that the options ask for; `tell` hears of each refinement's progress.
+
+    Raises:
+        InputError: the weights cannot be used, or the options make no sense together.
+    """
     from drivenmorph_jax import pipeline
 
     if options.method == "demons":
