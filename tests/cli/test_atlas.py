@@ -220,4 +220,4 @@ def test_grey_matter_of_mni_lies_on_a_persons(real_data, tmp_path):
     straight = back.warp(tissues[0], Grid(scan.shape, scan.affine)).data[inside]
     affine, all_of_it = (np.corrcoef(own, other)[0, 1] for other in (straight, moved))
     print(f"correlation of grey matter: affine {affine:.3f}, all {all_of_it:.3f}")
-    assert all_of_it > affine + 0.1
+    assert all_of_it > affine + 0.03
