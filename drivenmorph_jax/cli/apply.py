@@ -102,6 +102,8 @@ def run(options: argparse.Namespace, _: str) -> int:
 
 def _outputs(inputs: list[Path], options: argparse.Namespace) -> list[Path]:
     """The file of each input."""
+    from drivenmorph_jax.images.volume import nifti_name
+
     if not inputs:
         raise InputError("nothing to apply to: give images, --labels or --points")
     if options.output.name.lower().endswith((".nii", ".nii.gz", ".csv")):
@@ -111,7 +113,7 @@ def _outputs(inputs: list[Path], options: argparse.Namespace) -> list[Path]:
             )
         outputs = [options.output]
     else:
-        outputs = [options.output / _name(path) for path in inputs]
+        outputs = [options.output / nifti_name(path) for path in inputs]
     for path, output in zip(inputs, outputs, strict=True):
         if (path in options.points) != (output.suffix.lower() == ".csv"):
             raise InputError(
@@ -121,13 +123,6 @@ def _outputs(inputs: list[Path], options: argparse.Namespace) -> list[Path]:
             raise InputError(f"output {output}: is the input itself: choose another place")
     check_outputs(outputs, overwrite=options.overwrite)
     return outputs
-
-
-def _name(path: Path) -> str:
-    """Of the output; MGH images become NIfTI."""
-    if path.suffix.lower() in (".mgz", ".mgh"):
-        return f"{path.stem}.nii.gz"
-    return path.name
 
 
 def _make_folder(path: Path) -> None:

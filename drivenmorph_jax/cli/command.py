@@ -7,12 +7,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from drivenmorph_jax.cli import apply, batch, compose, convert, export, invert, jacobian, register
+from drivenmorph_jax.cli import (
+    apply,
+    atlas,
+    batch,
+    compose,
+    convert,
+    export,
+    invert,
+    jacobian,
+    register,
+)
 from drivenmorph_jax.cli.terminal import NAME, fail, show_warnings
 from drivenmorph_jax.errors import InputError
 
 # In the order of --help. Each module has `add(commands)`, which sets the function to run.
-_COMMANDS = (register, batch, apply, invert, compose, jacobian, convert, export)
+_COMMANDS = (register, batch, atlas, apply, invert, compose, jacobian, convert, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

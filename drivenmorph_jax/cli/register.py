@@ -135,12 +135,13 @@ def run(options: argparse.Namespace, command: str) -> int:
         command=command,
         say=tell,
     )
-    for line in _report(summary, options.output):
+    for line in report_lines(summary, options.output):
         tell(line)
     return 0
 
 
-def _report(summary: dict[str, Any], output: Path) -> list[str]:
+def report_lines(summary: dict[str, Any], output: Path) -> list[str]:
+    """What a terminal shows of a registration, its verdict last."""
     deformation = summary["deformation"]
     lines = [
         _three("correlation", summary["similarity"]),

@@ -29,5 +29,7 @@ def show_warnings() -> None:
         handler.setFormatter(logging.Formatter(f"{NAME}: warning: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+    # nibabel tells of each fault of a header on its own, and we of the one that matters.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     # Orbax warns, through absl, that it opens a checkpoint read-only: as it is meant to.
     logging.getLogger("absl").setLevel(logging.ERROR)

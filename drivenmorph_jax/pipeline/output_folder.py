@@ -19,13 +19,14 @@ def output_folder(
     """Yield an empty folder to write into; what is in it becomes `output` if the block succeeds.
 
     A new folder appears by one rename, its parents made as needed. Into one that exists the files
-    are moved one by one; with `overwrite` they replace those of the same names, results of an
-    earlier run that this one does not have (`names`) are removed, and nothing else is touched.
+    are moved one by one; with `overwrite` they replace those of the same names (a folder as a
+    whole), results of an earlier run that this one does not have (`names`) are removed, and nothing
+    else is touched.
 
     Args:
         output: the folder.
         overwrite: allow one that is not empty.
-        names: every file that a run may write.
+        names: every file, or folder of files, that a run may write.
 
     Raises:
         InputError: it is a file, not empty, or cannot be written; nothing is left behind.
@@ -78,9 +79,18 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> bool:
 def _move_into(staging: Path, output: Path, names: Sequence[str]) -> None:
     written = {path.name for path in staging.iterdir()}
     for name in set(names) - written:
-        (output / name).unlink(missing_ok=True)
+        _remove(output / name)
     for name in sorted(written):
+        if (output / name).is_dir():
+            _remove(output / name)  # No rename replaces a folder that holds something.
         (staging / name).replace(output / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _become(staging: Path, output: Path) -> None:
