@@ -106,7 +106,7 @@ BAD = {
     "text": (text_file, "not a readable image"),
     "gzipped text": (text_gzip, "not a readable image"),
     "not gzip": (not_gzip, "not a readable image"),
-    "cut": (header_only, "not a readable image"),
+    "cut": (header_only, "truncated or damaged"),
     "cut gzip": (cut_gzip, "truncated or damaged"),
     "empty axis": (empty_axis, "empty axis"),
     "colours": (colours, "not numbers"),

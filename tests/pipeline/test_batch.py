@@ -294,7 +294,7 @@ def test_a_method_compiles_once_for_each_shape(tmp_path, monkeypatch):
     traced = []
 
     @jax.jit
-    def solve(fixed, moving):
+    def solve(fixed, moving, ignored):
         traced.append(fixed.shape)
         displacement = jnp.zeros((*fixed.shape, 3))
         return Registration(displacement, (level(fixed.shape, halvings=1),))

@@ -19,7 +19,7 @@ from tests.pipeline.brains import brain
 from tests.pipeline.canned import SPACING, between, level
 
 
-def still(fixed, moving) -> Registration:
+def still(fixed, moving, ignored) -> Registration:
     """A method that moves nothing."""
     return Registration(np.zeros((*fixed.shape, 3), np.float32), (level(fixed.shape, halvings=0),))
 
