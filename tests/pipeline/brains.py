@@ -54,6 +54,12 @@ def brain_labels(name: str, *, other: bool = False) -> Volume:
     return _render(name, other, labels=True)
 
 
+def middle(volume: Volume) -> np.ndarray:
+    """Centre of the brain, RAS mm."""
+    voxels = np.argwhere(volume.data != 0).mean(axis=0)
+    return volume.affine[:3, :3] @ voxels + volume.affine[:3, 3]
+
+
 def write_pair(folder: Path, fixed: str = "plain", moving: str = "oblique") -> dict[str, Path]:
     """Files of a pair with labels, by what they are."""
     volumes = {

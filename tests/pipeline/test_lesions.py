@@ -19,7 +19,7 @@ from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import demons_method, refined_method, register_volumes
 from drivenmorph_jax.pipeline.lesions import fill, ignored_on
 from drivenmorph_jax.pipeline.refinement import RefineConfig
-from tests.pipeline.brains import brain
+from tests.pipeline.brains import brain, middle
 
 DEMONS = ClassicalConfig(iterations=(4, 8, 8))
 NETWORK = ModelConfig(
@@ -38,11 +38,6 @@ def ball(volume: Volume, centre, radius: float) -> Volume:
     inside = np.linalg.norm(world - centre, axis=-1) < radius
     assert inside.any()
     return Volume(inside.astype(np.uint8), volume.affine)
-
-
-def middle(volume: Volume) -> np.ndarray:
-    voxels = np.argwhere(volume.data != 0).mean(axis=0)
-    return volume.affine[:3, :3] @ voxels + volume.affine[:3, 3]
 
 
 def painted(volume: Volume, lesion: Volume, seed: int) -> Volume:
