@@ -39,6 +39,7 @@ def coarse_params(coarse, compiled_init, perturbed):
     return perturbed(compiled_init(jax.random.key(0), coarse))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablation(name, coarse, coarse_params, pair, perturbed, compiled_init, compiled_register):
     cfg = dataclasses.replace(coarse, **ABLATIONS[name])

@@ -67,7 +67,7 @@ def demons(fixed, moving, ignored):
     return classical_demons(fixed, moving, DEMONS, ignored=ignored)
 
 
-@pytest.mark.parametrize("solve", [network, demons])
+@pytest.mark.parametrize("solve", [pytest.param(network, marks=pytest.mark.slow), demons])
 def test_nothing_ignored_changes_nothing(solve, pair):
     solve = jax.jit(solve)
     plain, none = solve(*pair, None), solve(*pair, shares(pair, 0, 0))
