@@ -142,11 +142,11 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 def report_lines(summary: dict[str, Any], output: Path) -> list[str]:
     """What a terminal shows of a registration, its verdict last."""
-    deformation = summary["deformation"]
+    whole, largest = summary["whole_map"], summary["deformation"]["largest_displacement_mm"]
     lines = [
         _three("correlation", summary["similarity"]),
-        f"folding {deformation['folding_percent']:.3f} %, NDV {deformation['ndv_percent']:.4f} %, "
-        f"largest deformation {deformation['largest_displacement_mm']:.1f} mm",
+        f"folding {whole['folding_percent']:.3f} %, NDV {whole['ndv_percent']:.4f} %, "
+        f"largest deformation {largest:.1f} mm",
         f"done in {sum(summary['seconds'].values()):.1f} s: {output}",
         *_verdict(summary["quality"]),
     ]

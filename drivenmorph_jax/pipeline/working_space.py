@@ -17,8 +17,8 @@ _FEWEST_VOXELS = 12
 # 512 mm at 2 mm: more is stray voxels, and would exhaust the memory.
 _MOST_VOXELS = 256
 _BRIGHT_PERCENTILE = 99.9
-_FWHM_TO_SIGMA = 1 / 2.3548
-_LEAST_COVERAGE = 0.1
+FWHM_TO_SIGMA = 1 / 2.3548
+LEAST_COVERAGE = 0.1
 
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -105,7 +105,7 @@ def _working_image(volume: Volume, matrix, grid: Grid, name: str) -> Float[ndarr
     if any(sigmas):
         # Smoothing carries a faint rim far into the background, which must stay exactly 0.
         brain = _smooth(volume, (volume.data != 0).astype(np.float32), sigmas)
-        data[resample(brain, *grid, matrix=matrix).data < _LEAST_COVERAGE] = 0
+        data[resample(brain, *grid, matrix=matrix).data < LEAST_COVERAGE] = 0
     data = np.maximum(data, 0)
     inside = data[data > 0]
     if len(inside) == 0:
@@ -118,7 +118,7 @@ def _working_image(volume: Volume, matrix, grid: Grid, name: str) -> Float[ndarr
 
 def _antialiasing(spacing: np.ndarray, target: float) -> list[float]:
     """Widths in voxels that bring voxels of `spacing` to the blur of the coarser target."""
-    blur = np.sqrt(np.maximum(target**2 - spacing**2, 0)) * _FWHM_TO_SIGMA / spacing
+    blur = np.sqrt(np.maximum(target**2 - spacing**2, 0)) * FWHM_TO_SIGMA / spacing
     return [float(width) if width > 0.2 else 0.0 for width in blur]
 
 

@@ -8,14 +8,11 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.alignment import Similarity, align
 from drivenmorph_jax.model import ModelConfig, Params, register
-from drivenmorph_jax.pipeline.working_space import Shape, Spacing
+from drivenmorph_jax.pipeline.working_space import FWHM_TO_SIGMA, LEAST_COVERAGE, Shape, Spacing
 from drivenmorph_jax.spatial.affine import transform_points
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.sampling import identity_grid
 from drivenmorph_jax.spatial.world_map import Linear, WorldMap, from_voxels
-
-_FWHM_TO_SIGMA = 1 / 2.3548
-_LEAST_COVERAGE = 0.1
 
 
 class WorkingGrid(NamedTuple):
@@ -88,9 +85,9 @@ def _around_brain(image, affine, grid: WorkingGrid) -> Float[Array, "4 4"]:
 def _on_grid(image, affine, matrix, grid: WorkingGrid, working) -> Float[Array, "d h w 1"]:
     """An image on the working grid, blurred as its voxels would be there; background exactly 0."""
     voxel = jnp.linalg.norm(affine[:3, :3], axis=0)
-    blur = jnp.sqrt(jnp.maximum(max(grid.spacing) ** 2 - voxel**2, 0)) * _FWHM_TO_SIGMA / voxel
+    blur = jnp.sqrt(jnp.maximum(max(grid.spacing) ** 2 - voxel**2, 0)) * FWHM_TO_SIGMA / voxel
     brain = lax.stop_gradient((image != 0).astype(image.dtype))
     both = gaussian_smooth(jnp.stack([image, brain], axis=-1), blur)
     pulled = WorldMap((Linear(matrix),)).pull_back(both, affine, grid.shape, working)
-    present = lax.stop_gradient(pulled[..., 1:] >= _LEAST_COVERAGE)
+    present = lax.stop_gradient(pulled[..., 1:] >= LEAST_COVERAGE)
     return jnp.where(present, jnp.maximum(pulled[..., :1], 0), 0)

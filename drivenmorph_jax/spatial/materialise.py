@@ -10,7 +10,7 @@ def materialise(x: Float[Array, "*space c"]) -> Float[Array, "*space c"]:
 
     On CPU, XLA repeats cheap producers in each of their readers, and takes the interpolation of
     `sample` apart for it; `lax.optimization_barrier` is gone by then. A product with the unit
-    matrix, which is exact there, is never repeated. Elsewhere nothing is done.
+    matrix, exact there for finite values, is never repeated. Elsewhere nothing is done.
     """
     return lax.platform_dependent(
         x,

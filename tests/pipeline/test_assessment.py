@@ -1,9 +1,15 @@
 """The numbers that the gates judge move with what they are about."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from drivenmorph_jax.pipeline.assessment import outline_overlap, tissue_correlation
+from drivenmorph_jax.pipeline.assessment import (
+    _of_the_jacobian,
+    outline_overlap,
+    tissue_correlation,
+)
 from drivenmorph_jax.pipeline.working_space import WorkingPair
 from tests.pipeline.canned import canned
 
@@ -38,3 +44,16 @@ def test_brains_that_hardly_meet_have_no_tissue_in_common(pair):
     apart = np.zeros_like(pair.fixed)
     apart[:3, :3, :3] = 1
     assert tissue_correlation(pair._replace(moving=apart)) is None
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "pass"), (0.005, "warn"), (0.05, "fail")])
+def test_folding_is_judged_on_the_scans_own_grid(share, verdict):
+    fixed = canned("oblique", "plain", size=0).fixed
+    jacobian = np.ones(fixed.shape, np.float32)
+    inside = np.argwhere(fixed.data != 0)
+    jacobian[tuple(inside[: int(share * len(inside))].T)] = -0.1
+    # What lies outside the brain is of no account.
+    jacobian[fixed.data == 0] = -1
+    fields = SimpleNamespace(deformable_jacobian=jacobian)
+    found = {check.name: check.verdict for check in _of_the_jacobian(fixed, fields)}
+    assert found["folding"] == verdict
