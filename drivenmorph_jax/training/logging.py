@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, Protocol
 
+from jaxtyping import UInt8
+from numpy import ndarray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -53,6 +55,12 @@ class MetricLog:
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
+
+    def show(self, step: int, pictures: dict[str, UInt8[ndarray, "h w"]]) -> None:
+        """Grey pictures, in TensorBoard alone."""
+        if self._writer is not None:
+            for name, picture in pictures.items():
+                self._writer.add_image(name, picture, step, dataformats="HW")
 
     def close(self) -> None:
         self._file.close()
