@@ -4,11 +4,13 @@
     python benchmarks/scaling.py devices [--counts 1 2 4 8] [--backends pmap mesh]
 
 Both: [--config configs/ixi_2mm.yaml] [--override section.key=value] [--repeats 3] [--threads N]
+[--clock wall|cpu]
 
 `sizes` times whole training steps and asks XLA what memory it plans. `devices` starts a process for
 each number of devices, and shares out the same 8 pairs (strong scaling), then one pair a device
 (weak). On a machine without accelerators the devices are XLA's CPU devices, which share its
 cores: the figures then show what dividing costs, and no speed-up beyond the number of cores.
+`--clock cpu` counts the seconds that the cores spend on a step, for a machine that has other work.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from typing import Any
 import jax
 from machine import describe_machine, hold_to_threads
 from setting import CONFIGS, Setting, make_training, read_setting
-from timing import markdown, planned_gib, say
+from timing import CLOCKS, markdown, planned_gib, say
 
 from drivenmorph_jax.training.flops import product_flops
 
@@ -40,7 +42,7 @@ def main() -> None:
     else:
         measure_devices(arguments)
         say(f"\nThe devices of a CPU share its {threads} core(s).")
-    say(describe_machine(threads))
+    say(f"{arguments.clock} seconds; {describe_machine(threads)}")
 
 
 def measure_sizes(arguments: argparse.Namespace) -> None:
@@ -49,7 +51,7 @@ def measure_sizes(arguments: argparse.Namespace) -> None:
     for levels in arguments.levels:
         model = truncated(setting.model, levels)
         for shape in arguments.shapes:
-            found = time_step(setting._replace(model=model), shape, arguments.repeats)
+            found = time_step(arguments, setting._replace(model=model), shape)
             row = [
                 "×".join(map(str, shape)),
                 str(levels),
@@ -77,7 +79,11 @@ def truncated(model: Any, levels: int) -> Any:
 
 
 def time_step(
-    setting: Setting, shape: Any, repeats: int, batch: int = 1, backend: Any = "single"
+    arguments: argparse.Namespace,
+    setting: Setting,
+    shape: Any,
+    batch: int = 1,
+    backend: Any = "single",
 ) -> dict[str, float]:
     """Of a training step: seconds to compile and to run (least), GiB a device, FLOPs of all."""
     made, state, images = make_training(setting, shape, batch=batch, backend=backend)
@@ -87,11 +93,12 @@ def time_step(
     platform = jax.local_devices()[0].platform
     flops = product_flops(jax.make_jaxpr(made.step)(state, images).jaxpr, platform)
     seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
+    now = CLOCKS[arguments.clock]
+    for _ in range(arguments.repeats + 1):
+        start = now()
         state, metrics = made.step(state, images)
         jax.block_until_ready((state.params, metrics))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return {
         "compile": compile_seconds,
         "seconds": min(seconds[1:]),
@@ -138,7 +145,7 @@ def in_process(arguments: argparse.Namespace, backend: str, count: int, batch: i
     command = [sys.executable, __file__, "worker", "--backends", backend, "--counts", str(count)]
     command += ["--pairs", str(batch), "--config", str(arguments.config)]
     command += ["--shapes", ",".join(map(str, arguments.device_shape))]
-    command += ["--repeats", str(arguments.repeats)]
+    command += ["--repeats", str(arguments.repeats), "--clock", arguments.clock]
     for override in arguments.overrides:
         command += ["--override", override]
     visible = ",".join(map(str, range(count)))
@@ -159,7 +166,7 @@ def run_worker(arguments: argparse.Namespace) -> dict[str, float]:
     if len(jax.devices()) != count:
         sys.exit(f"there are {len(jax.devices())} devices, not {count}")
     setting = read_setting(arguments.config, arguments.overrides)
-    return time_step(setting, shape, arguments.repeats, arguments.pairs, backend)
+    return time_step(arguments, setting, shape, arguments.pairs, backend)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -175,6 +182,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8, help="of a step, for strong scaling")
     parser.add_argument("--device-shape", type=as_shape, default=(32, 32, 32), metavar="D,H,W")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--threads", type=int, help="cores to use; default: all")
     return parser.parse_args()
 

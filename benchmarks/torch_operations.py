@@ -1,6 +1,6 @@
 """PyTorch's seconds for the operations of operations.py, as JSON; it needs PyTorch and NumPy alone.
 
-python benchmarks/torch_operations.py D H W REPEATS THREADS OPERATION …
+python benchmarks/torch_operations.py D H W REPEATS THREADS wall|cpu OPERATION …
 """
 
 import itertools
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIGMA, WINDOW = 1.0, 7
+NOW = time.process_time if sys.argv[6] == "cpu" else time.perf_counter
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         "attention": [lambda: attention(quarter)],
     }
     found = {}
-    for case in (case for name in sys.argv[6:] for case in cases[name]):
+    for case in (case for name in sys.argv[7:] for case in cases[name]):
         name, function, tensors = case()
         found[f"{name}, forward"] = best_seconds(lambda f=function, t=tensors: f(*t), repeats)
         for tensor in tensors:
@@ -56,11 +57,11 @@ def gradient(function: Callable[..., Any], tensors: Any) -> Callable[[], Any]:
 def best_seconds(run: Callable[[], Any], repeats: int) -> float:
     seconds = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start = NOW()
         run()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(NOW() - start)
     return min(seconds[1:])
 
 
