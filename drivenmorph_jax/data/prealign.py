@@ -121,7 +121,7 @@ def _work_out(file: SubjectFile, reference: Reference, cfg: DataConfig) -> Subje
         fixed, moving = reference.volume, image
         # As NumPy arrays: the search pads them on the host, without a compilation per shape.
         arrays: tuple[Any, ...] = (fixed.data, moving.data, fixed.affine, moving.affine)
-        found = align(*arrays, kind="affine")
+        found = align(*arrays, kind="affine", similarity="ncc")
         matrix = np.asarray(found.matrix, np.float64)
     shape, affine = reference.grid
     intensity = np.maximum(resample(image, shape, affine, matrix=matrix, order=1).data, 0)
@@ -158,13 +158,13 @@ def _key(file: SubjectFile, reference: Reference, cfg: DataConfig) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _identity(path: Path) -> list[Any]:
-    """Path, size and time of change: content is not read, so that a full cache opens at once."""
+def _identity(path: Path) -> str:
+    """Of the content: a data set that was copied or fetched again is not prepared again."""
     try:
-        status = path.stat()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"no file {path}: {error.strerror}") from None
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -15,6 +15,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.model.weights import start_from
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
@@ -62,7 +63,10 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
 
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
-    params = jax.jit(init, static_argnums=1)(params_key, config.model)
+    if cfg.initial_weights is not None:
+        params = start_from(cfg.initial_weights, config.model)
+    else:
+        params = jax.jit(init, static_argnums=1)(params_key, config.model)
 
     def apply(params: Params, fixed: Array, moving: Array) -> Registration:
         return register(params, fixed, moving, config.model)

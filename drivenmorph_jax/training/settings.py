@@ -16,6 +16,7 @@ class TrainingConfig:
     Attributes:
         steps: updates in all, those before a resume included.
         batch: pairs per update, over all devices.
+        initial_weights: folder of exported weights to start from; null for random parameters.
         seed: of the parameters, the order of the pairs and every random draw.
         backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
             (data-parallel over those of all processes), or "auto".
@@ -28,6 +29,7 @@ class TrainingConfig:
 
     steps: int = 1000
     batch: int = 1
+    initial_weights: str | None = None
     seed: int = 0
     backend: BackendName = "auto"
     log_every: int = 10

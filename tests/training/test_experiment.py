@@ -12,6 +12,7 @@ import yaml
 
 from drivenmorph_jax.config import Config, load_config, parse_config
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.experiment import train
 
@@ -81,6 +82,15 @@ def test_the_run_folder_describes_itself(whole):
     weights = load_parameters(folder, "best")
     assert weights.step == int(outcome.state.step) == 6
     assert jax.tree.structure(weights.params) == jax.tree.structure(outcome.state.params)
+
+
+def test_a_run_starts_from_the_weights_it_is_given(whole, tmp_path):
+    params = whole[1].state.ema_params
+    save_weights(tmp_path / "weights", params, parse_config(TINY).model)
+    still = ["training.steps=1", "training.optimiser.learning_rate=0"]
+    given = [*still, f"training.initial_weights={tmp_path / 'weights'}"]
+    started = train(parse_config(TINY, given), tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, started.state.params, params)
 
 
 def test_a_folder_in_use_is_only_continued_on_request(whole):
