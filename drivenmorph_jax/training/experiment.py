@@ -72,7 +72,12 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
 
     # Step, on the devices there are.
     backend = make_backend(
-        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        accumulate=cfg.accumulate,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None

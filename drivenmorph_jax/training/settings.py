@@ -16,6 +16,8 @@ class TrainingConfig:
     Attributes:
         steps: updates in all, those before a resume included.
         batch: pairs per update, over all devices.
+        accumulate: parts that a device works its pairs of an update through in, one after the
+            other; the update is the same, the memory that of one part.
         seed: of the parameters, the order of the pairs and every random draw.
         backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
             (data-parallel over those of all processes), or "auto".
@@ -28,6 +30,7 @@ class TrainingConfig:
 
     steps: int = 1000
     batch: int = 1
+    accumulate: int = 1
     seed: int = 0
     backend: BackendName = "auto"
     log_every: int = 10
@@ -41,7 +44,8 @@ class TrainingConfig:
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "batch": 1, "keep": 1, "seed": 0}.items():
+        least_of = {"steps": 1, "batch": 1, "accumulate": 1, "keep": 1, "seed": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise InputError(f"training.{name} is {getattr(self, name)}: at least {least}")
         for name in ("log_every", "evaluate_every", "checkpoint_every"):
