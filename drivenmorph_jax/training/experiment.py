@@ -116,8 +116,8 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         reporter.close()
         if metric_log is not None:
             metric_log.close()
-        checkpoints.close()
         batches.close()
+        checkpoints.close()
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
