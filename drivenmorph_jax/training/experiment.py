@@ -110,6 +110,7 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
             metric_log=metric_log,
             reporter=reporter,
             evaluate=evaluate,
+            skipped=lambda: [*training.skipped, *batches.skipped()],
             seconds_before=seconds,
         )
     finally:
@@ -135,6 +136,8 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
+        # In any process: each reads its own share.
+        skip=print if config.data.on_bad_image == "skip" else None,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )

@@ -68,6 +68,7 @@ def train_loop(
     metric_log: MetricLog | None,
     reporter: Reporter,
     evaluate: Evaluate | None = None,
+    skipped: Callable[[], list[str]] = list,
     seconds_before: float = 0.0,
 ) -> Outcome:
     """Train from `state.step` to `cfg.steps`, or until a signal.
@@ -77,6 +78,7 @@ def train_loop(
         metric_log: None in the processes that write none.
         evaluate: given the averaged parameters, returns named numbers.
         config_document: the config as plain values, saved with every checkpoint.
+        skipped: names of the subjects left out so far, because they cannot be read.
         seconds_before: spent by the runs that this one continues.
 
     Raises:
@@ -97,6 +99,8 @@ def train_loop(
             values["seconds_per_step"] = rate
             values["waiting_share"] = clock.waiting / max(clock.stepping, 1e-9)
         values["seconds"] = clock.total
+        if names := skipped():
+            values["skipped_subjects"] = len(names)
         if metric_log is not None:
             metric_log.write(step, values)
         reporter.advance(step, values, rate * (cfg.steps - step))
@@ -159,6 +163,8 @@ def train_loop(
         reporter.note(
             f"{clock.stepping / clock.steps:.3g} s/step; waited for data {share:.1f} % of the time"
         )
+    if names := skipped():
+        reporter.note(f"skipped {len(names)} unusable subject(s): {', '.join(names)}")
     # A signal to another process ends this one as well.
     number = stop.signal_number or (signal.SIGTERM if stopping else None)
     return Outcome(state, clock.total, number)
