@@ -65,7 +65,7 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     params = jax.jit(init, static_argnums=1)(params_key, config.model)
 
     def apply(params: Params, fixed: Array, moving: Array) -> Registration:
-        return register(params, fixed, moving, config.model)
+        return register(params, fixed, moving, config.model, remat=cfg.remat)
 
     loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)

@@ -1,5 +1,6 @@
 """The training loop: steps, logging, evaluation, checkpoints, and the ways it can end."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -110,9 +111,12 @@ def train_loop(
     with StopRequest() as stop:
         for step in range(first, cfg.steps + 1):
             started = time.perf_counter()
-            batch = backend.place_batch(next(batches))
-            fetched = time.perf_counter()
-            state, metrics = backend.step(state, batch)
+            # After the first step, whose compilation may place constants, nothing reaches or
+            # leaves a device unless it is asked for.
+            with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
+                batch = backend.place_batch(next(batches))
+                fetched = time.perf_counter()
+                state, metrics = backend.step(state, batch)
             pending.append((step, metrics))
             # One step runs ahead while the next batch is fetched, never more: memory stays
             # bounded, and a signal is honoured within two steps.

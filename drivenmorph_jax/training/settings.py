@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.config import Remat
 from drivenmorph_jax.training.augment import AugmentConfig
 from drivenmorph_jax.training.optimiser import OptimiserConfig
 from drivenmorph_jax.training.parallel import BackendName
@@ -21,6 +22,8 @@ class TrainingConfig:
         seed: of the parameters, the order of the pairs and every random draw.
         backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
             (data-parallel over those of all processes), or "auto".
+        remat: what the gradient works out again instead of keeping it: "none", "iterations" or
+            "levels", each with less memory and more time than the one before; see `register`.
         log_every, evaluate_every, checkpoint_every: in steps; 0 for never (the last step is
             always logged, evaluated unless `evaluate_every` is 0, and saved).
         keep: checkpoints kept beside the best one.
@@ -33,6 +36,7 @@ class TrainingConfig:
     accumulate: int = 1
     seed: int = 0
     backend: BackendName = "auto"
+    remat: Remat = "iterations"
     log_every: int = 10
     evaluate_every: int = 250
     checkpoint_every: int = 250

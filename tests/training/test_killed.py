@@ -17,10 +17,10 @@ import yaml
 from drivenmorph_jax.training.checkpoint_folder import open_manager
 from tests.training.test_experiment import CHECKOUT, TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 KILLS = 20
-STEPS = 160
+STEPS = 110
 TRAINING = {"steps": STEPS, "checkpoint_every": 1, "log_every": 1, "evaluate_every": 0}
 
 # Imports once, before any thread, then forks a process for each line: RUN_FOLDER. Each says its
@@ -118,6 +118,7 @@ def test_no_moment_of_a_kill_costs_a_run_anything(trainer, tiny, tmp_path):
         # After one to three new checkpoints, anywhere in the next steps and saves.
         awaited = before + rng.randint(1, 3)
         while newest(killed) < awaited:
+            os.kill(process, 0)  # raises where it has ended by itself
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.1))
         os.kill(process, signal.SIGKILL)
