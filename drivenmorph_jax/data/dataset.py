@@ -34,11 +34,13 @@ class TrainingData(NamedTuple):
       subjects: on the common grid.
       pairs: (fixed, moving) indices to draw from; None: any two different subjects.
       label_table: None where the data's protocol is unknown.
+      skipped: names of the listed subjects that cannot be used.
     """
 
     subjects: Sequence[Subject]
     pairs: IndexPairs | None
     label_table: LabelTable | None
+    skipped: tuple[str, ...] = ()
 
 
 class EvaluationData(NamedTuple):
@@ -80,18 +82,41 @@ def load_training(
     listing = list_subjects(cfg)
     reference = open_reference(cfg, listing.training)
     table = _configured_table(cfg, listing)
-    subjects = prepare(listing.training, reference, cfg, progress=progress)
-    names = [file.name for file in listing.training]
+    files, subjects, skipped = _usable(listing.training, reference, cfg, progress)
+    names = [file.name for file in files]
     index = {name: i for i, name in enumerate(names)}
     if listing.training_pairs is None:
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
-        training = TrainingData(_choose(subjects, [index[n] for n in kept]), None, table)
+        chosen = _choose(subjects, [index[n] for n in kept])
+        training = TrainingData(chosen, None, table, skipped)
         held_pairs = cyclic_pairs(held) if held else ()
     else:
-        kept_pairs, held_pairs = _hold_out_pairs(listing.training_pairs, cfg)
-        training = TrainingData(subjects, _indices(kept_pairs, index), table)
-    holdout = _evaluation(listing.training, held_pairs, subjects, table, reference)
+        pairs = tuple(pair for pair in listing.training_pairs if set(pair) <= index.keys())
+        kept_pairs, held_pairs = _hold_out_pairs(pairs, cfg)
+        training = TrainingData(subjects, _indices(kept_pairs, index), table, skipped)
+    holdout = _evaluation(files, held_pairs, subjects, table, reference)
     return training, holdout
+
+
+def _usable(
+    files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Progress
+) -> tuple[tuple[SubjectFile, ...], Sequence[Subject], tuple[str, ...]]:
+    """The files that can be used, their subjects, and the names of the others, where skipped."""
+    skipped: list[str] = []
+
+    def skip(name: str, error: InputError) -> None:
+        skipped.append(name)
+        progress(f"skipped {name}: {error}")
+
+    may_skip = cfg.on_bad_image == "skip"
+    subjects = prepare(files, reference, cfg, progress=progress, skip=skip if may_skip else None)
+    if skipped and len(subjects) < 2:
+        raise InputError(
+            f"{len(skipped)} of {len(files)} training subjects cannot be used ("
+            f"{', '.join(skipped)}): pairs need at least 2; mend the files"
+        )
+    used = tuple(file for file in files if file.name not in skipped)
+    return used, subjects, tuple(file.name for file in files if file.name in skipped)
 
 
 def load_validation(cfg: DataConfig, *, progress: Progress = _log.info) -> EvaluationData:

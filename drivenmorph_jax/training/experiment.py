@@ -69,14 +69,19 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         params = jax.jit(init, static_argnums=1)(params_key, config.model)
 
     def apply(params: Params, fixed: Array, moving: Array) -> Registration:
-        return register(params, fixed, moving, config.model)
+        return register(params, fixed, moving, config.model, remat=cfg.remat)
 
     loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
 
     # Step, on the devices there are.
     backend = make_backend(
-        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        accumulate=cfg.accumulate,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
@@ -109,14 +114,15 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
             metric_log=metric_log,
             reporter=reporter,
             evaluate=evaluate,
+            skipped=lambda: [*training.skipped, *batches.skipped()],
             seconds_before=seconds,
         )
     finally:
         reporter.close()
         if metric_log is not None:
             metric_log.close()
-        checkpoints.close()
         batches.close()
+        checkpoints.close()
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
@@ -134,6 +140,8 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
+        # In any process: each reads its own share.
+        skip=print if config.data.on_bad_image == "skip" else None,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )

@@ -1,5 +1,6 @@
 """The training loop: steps, logging, evaluation, checkpoints, and the ways it can end."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -68,6 +69,7 @@ def train_loop(
     metric_log: MetricLog | None,
     reporter: Reporter,
     evaluate: Evaluate | None = None,
+    skipped: Callable[[], list[str]] = list,
     seconds_before: float = 0.0,
 ) -> Outcome:
     """Train from `state.step` to `cfg.steps`, or until a signal.
@@ -77,6 +79,7 @@ def train_loop(
         metric_log: None in the processes that write none.
         evaluate: given the averaged parameters, returns named numbers.
         config_document: the config as plain values, saved with every checkpoint.
+        skipped: names of the subjects left out so far, because they cannot be read.
         seconds_before: spent by the runs that this one continues.
 
     Raises:
@@ -97,6 +100,8 @@ def train_loop(
             values["seconds_per_step"] = rate
             values["waiting_share"] = clock.waiting / max(clock.stepping, 1e-9)
         values["seconds"] = clock.total
+        if names := skipped():
+            values["skipped_subjects"] = len(names)
         if metric_log is not None:
             metric_log.write(step, values)
         reporter.advance(step, values, rate * (cfg.steps - step))
@@ -106,9 +111,12 @@ def train_loop(
     with StopRequest() as stop:
         for step in range(first, cfg.steps + 1):
             started = time.perf_counter()
-            batch = backend.place_batch(next(batches))
-            fetched = time.perf_counter()
-            state, metrics = backend.step(state, batch)
+            # After the first step, whose compilation may place constants, nothing reaches or
+            # leaves a device unless it is asked for.
+            with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
+                batch = backend.place_batch(next(batches))
+                fetched = time.perf_counter()
+                state, metrics = backend.step(state, batch)
             pending.append((step, metrics))
             # One step runs ahead while the next batch is fetched, never more: memory stays
             # bounded, and a signal is honoured within two steps.
@@ -159,6 +167,8 @@ def train_loop(
         reporter.note(
             f"{clock.stepping / clock.steps:.3g} s/step; waited for data {share:.1f} % of the time"
         )
+    if names := skipped():
+        reporter.note(f"skipped {len(names)} unusable subject(s): {', '.join(names)}")
     # A signal to another process ends this one as well.
     number = stop.signal_number or (signal.SIGTERM if stopping else None)
     return Outcome(state, clock.total, number)

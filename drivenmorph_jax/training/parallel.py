@@ -40,6 +40,7 @@ def make_backend(
     *,
     batch: int,
     ema_decay: float,
+    accumulate: int = 1,
 ) -> Backend:
     """The backend of that name.
 
@@ -48,10 +49,11 @@ def make_backend(
 
     Args:
         batch: examples of a step, over all processes.
+        accumulate: see `make_step`.
 
     Raises:
-        InputError: the batch does not divide over the devices, or the backend does not reach
-            those of the other processes.
+        InputError: the batch does not divide over the devices and micro-batches, or the backend
+            does not reach the devices of the other processes.
     """
     processes, devices = jax.process_count(), jax.devices()
     if name == "auto":
@@ -61,24 +63,31 @@ def make_backend(
             f"training.backend is {name}, which serves one process, but there are {processes}: "
             "set training.backend=mesh"
         )
-    if name == "single":
-        return _single(loss_fn, optimiser, ema_decay, devices[0])
-    if batch % len(devices):
+    if name != "single" and batch % len(devices):
         raise InputError(
             f"training.batch is {batch}, which does not divide over {len(devices)} devices: "
             f"make it a multiple of {len(devices)}, or set training.backend=single"
         )
+    share = batch if name == "single" else batch // len(devices)
+    if share % accumulate:
+        raise InputError(
+            f"training.accumulate is {accumulate}, which does not divide a device's {share} "
+            f"pair(s) of an update: make training.batch a multiple of {batch // share * accumulate}"
+        )
+    if name == "single":
+        return _single(loss_fn, optimiser, ema_decay, accumulate, devices[0])
     build = _pmap if name == "pmap" else _mesh
-    return build(loss_fn, optimiser, ema_decay, devices)
+    return build(loss_fn, optimiser, ema_decay, accumulate, devices)
 
 
 def _single(
     loss_fn: LossFunction,
     optimiser: optax.GradientTransformation,
     ema_decay: float,
+    accumulate: int,
     device: Any,
 ) -> Backend:
-    step = make_step(loss_fn, optimiser, ema_decay=ema_decay)
+    step = make_step(loss_fn, optimiser, ema_decay=ema_decay, accumulate=accumulate)
     return Backend(
         name="single",
         devices=1,
@@ -92,12 +101,13 @@ def _pmap(
     loss_fn: LossFunction,
     optimiser: optax.GradientTransformation,
     ema_decay: float,
+    accumulate: int,
     devices: Sequence[Any],
 ) -> Backend:
     # The state enters and leaves as one replicated value (axes None): no leading device axis, so
     # a checkpoint does not depend on the number of devices, and nothing indexes x[0].
     step = jax.pmap(
-        make_step(loss_fn, optimiser, ema_decay=ema_decay, axis=AXIS),
+        make_step(loss_fn, optimiser, ema_decay=ema_decay, accumulate=accumulate, axis=AXIS),
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=(None, None),
@@ -127,12 +137,13 @@ def _mesh(
     loss_fn: LossFunction,
     optimiser: optax.GradientTransformation,
     ema_decay: float,
+    accumulate: int,
     devices: Sequence[Any],
 ) -> Backend:
     replicated, split = _shardings(devices)
     # Without the check of varying axes gradients stay local to the shard, as under pmap.
     step = jax.shard_map(
-        make_step(loss_fn, optimiser, ema_decay=ema_decay, axis=AXIS),
+        make_step(loss_fn, optimiser, ema_decay=ema_decay, accumulate=accumulate, axis=AXIS),
         mesh=replicated.mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),

@@ -140,13 +140,13 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message
 
 
 @pytest.mark.slow
-def test_pmap_trains_the_real_model_as_one_device_does(whole, tmp_path):
-    single = train(parse_config(TINY, ["training.steps=2", "training.batch=8"]), tmp_path / "one")
-    overrides = ["training.steps=2", "training.batch=8", "training.backend=pmap"]
-    pmap = train(parse_config(TINY, overrides), tmp_path / "all")
-    for one, other in zip(
-        jax.tree.leaves(single.state.opt_state), jax.tree.leaves(pmap.state.opt_state), strict=True
-    ):
+@pytest.mark.parametrize("change", ["training.backend=pmap", "training.accumulate=4"])
+def test_the_real_model_trains_as_with_the_whole_batch_on_one_device(change, tmp_path):
+    overrides = ["training.steps=2", "training.batch=8"]
+    single = train(parse_config(TINY, overrides), tmp_path / "one")
+    changed = train(parse_config(TINY, [*overrides, change]), tmp_path / "all")
+    pairs = (jax.tree.leaves(run.state.opt_state) for run in (single, changed))
+    for one, other in zip(*pairs, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-4, atol=1e-6)
     logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "all")]
     losses = [[json.loads(line).get("loss", 0.0) for line in log] for log in logs]
