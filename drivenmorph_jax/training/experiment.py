@@ -19,6 +19,7 @@ from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
 from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
@@ -72,7 +73,13 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
 
     # Step, on the devices there are.
     backend = make_backend(
-        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        space=cfg.space,
+        shard_state=cfg.shard_state,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
@@ -120,6 +127,7 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
 
     With labels numbered 1, 2, … where the loss needs them.
     """
+    share = reading_share(config.training.space)
     return PairLoader(
         training.subjects,
         batch_size=config.training.batch,
@@ -130,8 +138,8 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
+        shard_index=share.index,
+        shard_count=share.count,
     )
 
 

@@ -19,6 +19,10 @@ class TrainingConfig:
         seed: of the parameters, the order of the pairs and every random draw.
         backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
             (data-parallel over those of all processes), or "auto".
+        space: devices that share one volume, each with a slab of it; the second axis of the images
+            must be a multiple of twice that. Above 1, `backend` must be "mesh" or "auto".
+        shard_state: parameters, their average and the optimiser's moments are split over the
+            devices between steps (FSDP), and parameters gathered for a step; with "mesh" or "auto".
         log_every, evaluate_every, checkpoint_every: in steps; 0 for never (the last step is
             always logged, evaluated unless `evaluate_every` is 0, and saved).
         keep: checkpoints kept beside the best one.
@@ -30,6 +34,8 @@ class TrainingConfig:
     batch: int = 1
     seed: int = 0
     backend: BackendName = "auto"
+    space: int = 1
+    shard_state: bool = False
     log_every: int = 10
     evaluate_every: int = 250
     checkpoint_every: int = 250
@@ -41,9 +47,16 @@ class TrainingConfig:
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "batch": 1, "keep": 1, "seed": 0}.items():
+        for name, least in {"steps": 1, "batch": 1, "keep": 1, "seed": 0, "space": 1}.items():
             if getattr(self, name) < least:
                 raise InputError(f"training.{name} is {getattr(self, name)}: at least {least}")
         for name in ("log_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise InputError(f"training.{name} is {getattr(self, name)}: 0 (never) or more")
+        if self.backend in ("single", "pmap"):
+            for name, off in {"space": 1, "shard_state": False}.items():
+                if getattr(self, name) != off:
+                    raise InputError(
+                        f"training.{name} is {getattr(self, name)}, but training.backend is "
+                        f"{self.backend}: set training.backend=mesh"
+                    )

@@ -16,6 +16,8 @@ Metrics = dict[str, Float[Array, ""]]
 # leading batch axis; keys holds one key per example.
 LossFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+# (params, batch, keys) -> (metrics, gradient), means over the batch.
+GradientFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Metrics, Any]]
 
 
 def make_step(
@@ -24,6 +26,7 @@ def make_step(
     *,
     ema_decay: float,
     axis: str | None = None,
+    over_shards: Callable[[GradientFunction], GradientFunction] | None = None,
 ) -> Step:
     """Build `step(state, batch) -> (state, metrics)`.
 
@@ -33,16 +36,20 @@ def make_step(
         ema_decay: see `update_average`.
         axis: name of the mapped axis over which shards of the batch are averaged, None for one
             shard. Gradients must be local to the shard (as under pmap) for the mean to be right.
+        over_shards: for a step that is given the whole batch: maps the gradient of a shard over
+            the shards. None where the step itself is mapped.
     """
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        keys = _example_keys(state, batch, axis)
-        (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch, keys
-        )
+    def gradient(params: Any, batch: Any, keys: PRNGKeyArray) -> tuple[Metrics, Any]:
+        (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params, batch, keys)
         metrics = {"loss": loss, **terms}
-        if axis is not None:
-            metrics, gradients = jax.lax.pmean((metrics, gradients), axis)
+        return (metrics, gradients) if axis is None else jax.lax.pmean((metrics, gradients), axis)
+
+    gradient_of_all = gradient if over_shards is None else over_shards(gradient)
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        keys = _example_keys(state, batch, axis if over_shards is None else None)
+        metrics, gradients = gradient_of_all(state.params, batch, keys)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -7,13 +7,13 @@ from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.parallel import make_backend
 
 
-def backend(tiny, name, batch=8):
+def backend(tiny, name, batch=8, **options):
     optimiser = make_optimiser(tiny.OPTIMISER, 6)
-    return make_backend(name, tiny.loss_fn, optimiser, batch=batch, ema_decay=0.9)
+    return make_backend(name, tiny.loss_fn, optimiser, batch=batch, ema_decay=0.9, **options)
 
 
-def run(tiny, name, steps):
-    made = backend(tiny, name)
+def run(tiny, name, steps, **options):
+    made = backend(tiny, name, **options)
     state, batches, losses = made.place_state(tiny.new_state()), tiny.Batches(), []
     for _ in range(steps):
         state, metrics = made.step(state, made.place_batch(next(batches)))
@@ -21,10 +21,21 @@ def run(tiny, name, steps):
     return made, state, losses
 
 
-@pytest.mark.parametrize("name", ["auto", "mesh"])
-def test_many_devices_give_the_loss_and_gradient_of_one(tiny, name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("auto", {}),
+        ("mesh", {}),
+        ("mesh", {"shard_state": True}),
+        ("mesh", {"space": 2, "shard_state": True}),
+        ("mesh", {"space": 4}),
+        ("mesh", {"space": 8}),
+    ],
+)
+def test_many_devices_give_the_loss_and_gradient_of_one(tiny, name, options, monkeypatch):
+    monkeypatch.setattr("drivenmorph_jax.training.mesh._SMALL", 1)
     one, single_state, single = run(tiny, "single", 4)
-    many, many_state, losses = run(tiny, name, 4)
+    many, many_state, losses = run(tiny, name, 4, **options)
     assert one.devices == 1 and many.devices == 8
     assert many.name == ("pmap" if name == "auto" else name)
     for a, b in zip(single, losses, strict=True):
