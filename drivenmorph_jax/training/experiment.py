@@ -18,12 +18,12 @@ from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
-from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
 from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
-from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
 from drivenmorph_jax.training.settings import TrainingConfig
@@ -85,7 +85,8 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        evaluate = make_monitor(apply, held_out, jax.local_devices()[: backend.devices])
+        devices = jax.local_devices()[: backend.devices]
+        evaluate = _gathered(make_monitor(apply, held_out, devices, mesh=backend.mesh), backend)
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
@@ -120,6 +121,11 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
             metric_log.close()
         checkpoints.close()
         batches.close()
+
+
+def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
+    """The same, of parameters that may be split over devices."""
+    return lambda params: evaluate(backend.gather(params))
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:

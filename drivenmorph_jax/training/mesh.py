@@ -13,7 +13,7 @@ from drivenmorph_jax.spatial.split import SPACE
 DATA = "data"
 """The mesh axis over which the pairs of a batch are divided."""
 
-_SMALL = 1024  # elements up to which a leaf of the state is not worth splitting
+_SMALL = 256  # elements up to which a leaf of the state is not worth splitting
 
 
 class Share(NamedTuple):

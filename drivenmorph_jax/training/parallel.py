@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.spatial.split import SPACE
@@ -39,6 +39,7 @@ class Backend(NamedTuple):
         leading axis first, and of it each process gives its own part; `place_batch` splits that
         over the devices.
     gather: part of a state -> the same, whole on every device.
+    mesh: the devices, where volumes are split over them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Backend(NamedTuple):
     place_state: Callable[[TrainState], TrainState]
     place_batch: Callable[[Any], Any]
     gather: Callable[[Any], Any] = lambda params: params
+    mesh: Mesh | None = None
 
 
 def make_backend(
@@ -195,6 +197,7 @@ def _mesh(
         place_state=place_state,
         place_batch=lambda batch: place_volumes(batch, mesh),
         gather=jax.jit(lambda params: params, out_shardings=NamedSharding(mesh, PartitionSpec())),
+        mesh=mesh if space > 1 else None,
     )
 
 
