@@ -100,6 +100,23 @@ def stencil(
     )
 
 
+def total(function: Callable[..., Any], volumes: Sequence[Num[Array, "*space c"]]) -> Any:
+    """`function(*volumes)` that is a sum over voxels, of volumes that may be split: the sum over
+    the slabs.
+
+    Args:
+      function: takes volumes of any number of rows to an array.
+      volumes: (…, D, H, W, C), of one number of axes.
+    """
+    if not is_split(*(volume.shape for volume in volumes)):
+        return function(*volumes)
+    return map_slabs(
+        lambda *parts: lax.psum(function(*parts), SPACE),
+        in_specs=slabs(volumes[0].ndim),
+        out_specs=WHOLE,
+    )(*volumes)
+
+
 def _with_halo(slab, reach: int):
     """The slab with the neighbours' nearest rows on either side; 0 beyond the volume."""
     if reach == 0:
