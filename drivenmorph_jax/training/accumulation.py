@@ -12,10 +12,10 @@ Metrics = dict[str, Float[Array, ""]]
 # leading batch axis; keys holds one key per example.
 LossFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
 # The same arguments -> ((mean loss, its terms), gradient of the loss by params).
-GradientFunction = Callable[[Any, Any, PRNGKeyArray], tuple[tuple[Float[Array, ""], Metrics], Any]]
+ValueAndGradient = Callable[[Any, Any, PRNGKeyArray], tuple[tuple[Float[Array, ""], Metrics], Any]]
 
 
-def accumulated_gradient(loss_fn: LossFunction, parts: int) -> GradientFunction:
+def accumulated_gradient(loss_fn: LossFunction, parts: int) -> ValueAndGradient:
     """`value_and_grad(loss_fn, has_aux=True)`, over `parts` micro-batches of equal size in turn.
 
     Loss, terms and gradient are means over equal parts, so they are those of the whole batch up to

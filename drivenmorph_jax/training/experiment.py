@@ -19,11 +19,12 @@ from drivenmorph_jax.model.weights import start_from
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
-from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
+from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
-from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
 from drivenmorph_jax.training.settings import TrainingConfig
@@ -82,12 +83,15 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         batch=cfg.batch,
         ema_decay=cfg.optimiser.ema_decay,
         accumulate=cfg.accumulate,
+        space=cfg.space,
+        shard_state=cfg.shard_state,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        evaluate = make_monitor(apply, held_out, jax.local_devices()[: backend.devices])
+        devices = jax.local_devices()[: backend.devices]
+        evaluate = _gathered(make_monitor(apply, held_out, devices, mesh=backend.mesh), backend)
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
@@ -125,11 +129,17 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         checkpoints.close()
 
 
+def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
+    """The same, of parameters that may be split over devices."""
+    return lambda params: evaluate(backend.gather(params))
+
+
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
     """Endless batches of random pairs, of each the part that this process feeds to its devices.
 
     With labels numbered 1, 2, … where the loss needs them.
     """
+    share = reading_share(config.training.space)
     return PairLoader(
         training.subjects,
         batch_size=config.training.batch,
@@ -142,8 +152,8 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         read_ahead=config.data.read_ahead,
         # In any process: each reads its own share.
         skip=print if config.data.on_bad_image == "skip" else None,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
+        shard_index=share.index,
+        shard_count=share.count,
     )
 
 

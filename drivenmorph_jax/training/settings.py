@@ -25,6 +25,10 @@ class TrainingConfig:
             (data-parallel over those of all processes), or "auto".
         remat: what the gradient works out again instead of keeping it: "none", "iterations" or
             "levels", each with less memory and more time than the one before; see `register`.
+        space: devices that share one volume, each with a slab of it; the second axis of the images
+            must be a multiple of twice that. Above 1, `backend` must be "mesh" or "auto".
+        shard_state: parameters, their average and the optimiser's moments are split over the
+            devices between steps (FSDP), and parameters gathered for a step; with "mesh" or "auto".
         log_every, evaluate_every, checkpoint_every: in steps; 0 for never (the last step is
             always logged, evaluated unless `evaluate_every` is 0, and saved).
         keep: checkpoints kept beside the best one.
@@ -39,6 +43,8 @@ class TrainingConfig:
     seed: int = 0
     backend: BackendName = "auto"
     remat: Remat = "iterations"
+    space: int = 1
+    shard_state: bool = False
     log_every: int = 10
     evaluate_every: int = 250
     checkpoint_every: int = 250
@@ -50,10 +56,17 @@ class TrainingConfig:
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        least_of = {"steps": 1, "batch": 1, "accumulate": 1, "keep": 1, "seed": 0}
-        for name, least in least_of.items():
+        for name in ("steps", "batch", "accumulate", "space", "keep", "seed"):
+            least = 0 if name == "seed" else 1
             if getattr(self, name) < least:
                 raise InputError(f"training.{name} is {getattr(self, name)}: at least {least}")
         for name in ("log_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise InputError(f"training.{name} is {getattr(self, name)}: 0 (never) or more")
+        if self.backend in ("single", "pmap"):
+            for name, off in {"space": 1, "shard_state": False}.items():
+                if getattr(self, name) != off:
+                    raise InputError(
+                        f"training.{name} is {getattr(self, name)}, but training.backend is "
+                        f"{self.backend}: set training.backend=mesh"
+                    )
