@@ -32,7 +32,7 @@ def main() -> int:
             join_processes(arguments.coordinator, arguments.processes, arguments.process)
         config = load_config(arguments.config, arguments.overrides)
         enable_compilation_cache()
-        outcome = train(config, run_dir, resume=arguments.resume)
+        outcome = train(config, run_dir, resume=arguments.resume, profile=arguments.profile)
     except (InputError, TrainingError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -53,6 +53,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=pathlib.Path, required=True, help="a file of configs/")
     parser.add_argument("--run-dir", type=pathlib.Path, help="default: runs/NAME of the config")
     parser.add_argument("--resume", action="store_true", help="from the run's last checkpoint")
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="FIRST:LAST",
+        help="trace these steps into RUN_DIR/profile; default: a few after compilation",
+    )
     parser.add_argument("--distributed", action="store_true", help="one process of a cluster's job")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
     parser.add_argument("--processes", type=int, metavar="N", help="how many there are")

@@ -15,11 +15,10 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from drivenmorph_jax.evaluation.explain import level_of
+from drivenmorph_jax.evaluation.slices import summed_force
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
-from drivenmorph_jax.spatial.resize import resize_image
 from drivenmorph_jax.spatial.sampling import warp
 
 _INK = "#20242c"
@@ -89,17 +88,8 @@ def draw_registration(
 def total_force(
     registration: Registration, shape: Sequence[int], spacing: Sequence[float]
 ) -> Float[ndarray, "d h w 3"]:
-    """The sum of all driving forces of all levels on the full grid, feature² per mm.
-
-    A force counts per voxel of its level, as a covector does: per mm it is divided by the voxel.
-    """
-    total = np.zeros((*shape, 3), np.float32)
-    for step in registration.levels:
-        force = step.driving_force.sum(0)
-        level = level_of(force.shape[:3], shape)
-        per_mm = np.asarray(force) / (2**level * np.asarray(spacing, np.float32))
-        total += np.asarray(resize_image(per_mm, shape, factor=2.0**level))
-    return total
+    """`summed_force` on the host."""
+    return np.asarray(summed_force(registration, shape, spacing))
 
 
 def _scaled(image) -> ndarray:

@@ -26,9 +26,11 @@ from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
 from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
+from drivenmorph_jax.training.profile import StepProfile, choose_steps
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
 from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import create_state
+from drivenmorph_jax.training.throughput import Throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +43,21 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
 
-def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) -> Outcome:
+def train(
+    config: Config,
+    run_dir: str | pathlib.Path,
+    *,
+    resume: bool = False,
+    profile: str | None = None,
+) -> Outcome:
     """Train as the config says, in a run folder, from the start or from its last checkpoint.
 
     With `resume` a folder without checkpoints starts from the beginning, so that a job script can
-    always pass it.
+    always pass it. `profile` is "FIRST:LAST", steps to trace into the run folder, or "" for a few
+    early ones.
 
     Raises:
-        InputError: the config, the data or the folder cannot be used.
+        InputError: the config, the data, the folder or the steps to trace cannot be used.
         TrainingError: a loss or gradient is not finite.
     """
     cfg = config.training
@@ -90,8 +99,14 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        devices = jax.local_devices()[: backend.devices]
-        evaluate = _gathered(make_monitor(apply, held_out, devices, mesh=backend.mesh), backend)
+        monitor = make_monitor(
+            apply,
+            held_out,
+            jax.local_devices()[: backend.devices],
+            mesh=backend.mesh,
+            pictures=cfg.tensorboard and is_lead(),
+        )
+        evaluate = _gathered(monitor, backend)
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
@@ -100,8 +115,10 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
         state, seconds = restored.state, restored.progress["seconds"]
         batches.set_state(restored.progress["loader"])
     step = int(state.step)
-    metric_log = None
+    metric_log, traced = None, None
     if is_lead():
+        if profile is not None:
+            traced = StepProfile(folder, *choose_steps(profile, step, cfg.steps))
         describe_run(folder, document, first_step=step)
         metric_log = MetricLog(folder, first_step=step, tensorboard=cfg.tensorboard)
     reporter = make_reporter(cfg.steps, step)
@@ -119,10 +136,20 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
             reporter=reporter,
             evaluate=evaluate,
             skipped=lambda: [*training.skipped, *batches.skipped()],
+            throughput=Throughput(
+                backend.step,
+                pairs=cfg.batch,
+                devices=backend.devices,
+                local=jax.local_devices()[: backend.devices],
+                precision=config.model.precision,
+            ),
+            profile=traced,
             seconds_before=seconds,
         )
     finally:
         reporter.close()
+        if traced is not None:
+            traced.close()
         if metric_log is not None:
             metric_log.close()
         batches.close()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from jaxtyping import UInt8
+from numpy import ndarray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -61,6 +63,12 @@ class MetricLog:
                 for name, value in values.items():
                     self._writer.add_scalar(name, value, step)
                 self._writer.flush()
+
+    def show(self, step: int, pictures: dict[str, UInt8[ndarray, "h w"]]) -> None:
+        """Grey pictures, in TensorBoard alone."""
+        if self._writer is not None:
+            for name, picture in pictures.items():
+                self._writer.add_image(name, picture, step, dataformats="HW")
 
     def close(self) -> None:
         # Each record is on disk already, or has been reported.

@@ -48,7 +48,7 @@ def compiled_once(tmp_path_factory):
 def whole(tmp_path_factory):
     """A run of six steps without interruption: its folder and outcome."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, train(parse_config(TINY), folder)
+    return folder, train(parse_config(TINY), folder, profile="")
 
 
 def test_a_run_resumed_from_its_middle_is_bit_identical(whole, tiny, tmp_path):
@@ -79,6 +79,15 @@ def test_the_run_folder_describes_itself(whole):
     assert {"evaluation/dice", "evaluation/dice_before", "evaluation/error_voxels"} <= records[
         -1
     ].keys()
+    assert {"pairs_per_second", "voxels_per_second", "step_flops"} <= records[-2].keys()
+    assert records[-2]["voxels_per_second"] == pytest.approx(
+        512 * records[-2]["pairs_per_second"], rel=1e-5
+    )
+    assert "utilisation" not in records[-2]  # no peak of a CPU is known
+    written = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
+    for name in ("fixed", "moving", "warped", "difference", "grid", "force"):
+        assert f"evaluation/{name}".encode() in written
+    assert list((folder / "profile").rglob("*.trace.json.gz"))
     weights = load_parameters(folder, "best")
     assert weights.step == int(outcome.state.step) == 6
     assert jax.tree.structure(weights.params) == jax.tree.structure(outcome.state.params)

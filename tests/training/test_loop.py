@@ -7,6 +7,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from drivenmorph_jax.errors import InputError
@@ -81,6 +82,18 @@ def test_the_best_evaluation_names_the_best_checkpoint(run, tmp_path):
     assert Checkpoints(tmp_path / "checkpoints").best_step() == 4
     evaluations = [r for r in records(tmp_path) if "evaluation/dice" in r]
     assert [record["evaluation/dice"] for record in evaluations] == [0.5, 0.8, 0.6]
+
+
+def test_pictures_of_an_evaluation_are_shown_and_its_numbers_logged(run, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(MetricLog, "show", lambda self, *shows: shown.append(shows))
+    picture = np.zeros((2, 3), np.uint8)
+    run(4, evaluate_every=2, evaluate=lambda params: {"dice": 0.5, "warped": picture})
+    assert [(step, list(pictures)) for step, pictures in shown] == [
+        (2, ["evaluation/warped"]),
+        (4, ["evaluation/warped"]),
+    ]
+    assert [r["evaluation/dice"] for r in records(tmp_path) if "evaluation/dice" in r] == [0.5] * 2
 
 
 def test_a_best_metric_that_evaluation_does_not_give_is_an_input_error(run, tmp_path):

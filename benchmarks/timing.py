@@ -1,0 +1,35 @@
+"""Seconds and bytes of compiled programs, and tables of them."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+
+def best_seconds(run: Callable[[], Any], repeats: int) -> float:
+    """The least of some runs after a first one: what else the machine does only adds to it."""
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def planned_gib(compiled: Any) -> float:
+    """GiB that XLA plans on a device: arguments, results and temporaries, donated ones once."""
+    plan = compiled.memory_analysis()
+    total = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    return (total - plan.alias_size_in_bytes) / 2**30
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as the documentation holds it, its first column to the left."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
