@@ -39,8 +39,8 @@ registered is noted, and the others go on. Written after every pair:
 The network is compiled once for all pairs; Demons once for each size of brain.
 
 A run that was stopped goes on with --resume: it leaves out what is there of the
-same files (by path, none changed since), method, weights and settings, and does
-the rest, and what failed, again.
+same files (by path, none changed since), method, weights, settings and version
+of this program, and does the rest, and what failed, again.
 
 Exit code: 0 if all pairs were registered, 1 if some were not, 2 for input that
 cannot be used at all.

@@ -1,9 +1,11 @@
 """One picture of a registered pair: images, differences, map, and the force that made it."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
@@ -69,7 +71,7 @@ def draw_registration(
     """
     fixed, moving = (np.asarray(image, np.float32) for image in (fixed, moving))
     displacement = np.asarray(registration.displacement, np.float32)
-    warped = np.asarray(warp(jnp.asarray(moving[..., None]), jnp.asarray(displacement)))[..., 0]
+    warped, determinant = (np.asarray(part) for part in _moved(moving, displacement))
     fixed, moving, warped = (_scaled(image) for image in (fixed, moving, warped))
     if axial is None:
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
@@ -81,7 +83,7 @@ def draw_registration(
         figure.suptitle(f"{title}   axial slice {axial}".strip(), fontsize=12, fontweight="bold")
         _draw_images(axes[0, :3], (fixed, moving, warped), here, axial)
         _draw_differences(axes[0, 3:], fixed, (moving, warped), here, axial)
-        _draw_map(axes[1, :2], displacement, here, axial)
+        _draw_map(axes[1, :2], displacement, determinant, here, axial)
         _draw_force(axes[1, 2:], fixed, registration, here, axial, spacing)
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))
 
@@ -93,13 +95,25 @@ def total_force(
 
     A force counts per voxel of its level, as a covector does: per mm it is divided by the voxel.
     """
-    total = np.zeros((*shape, 3), np.float32)
-    for step in registration.levels:
-        force = step.driving_force.sum(0)
-        level = level_of(force.shape[:3], shape)
-        per_mm = np.asarray(force) / (2**level * np.asarray(spacing, np.float32))
-        total += np.asarray(resize_image(per_mm, shape, factor=2.0**level))
+    forces = [np.asarray(step.driving_force, np.float32) for step in registration.levels]
+    return np.asarray(_summed(forces, tuple(shape), np.asarray(spacing, np.float32)))
+
+
+# Operation by operation JAX compiles each of them, for seconds.
+@functools.partial(jax.jit, static_argnames="shape")
+def _summed(forces, shape, spacing):
+    total = jnp.zeros((*shape, 3), jnp.float32)
+    for force in forces:
+        factor = 2.0 ** level_of(force.shape[1:4], shape)
+        per_mm = force.sum(0) / (factor * spacing).reshape(1, 1, 1, 3)
+        total += resize_image(per_mm, shape, factor=factor)
     return total
+
+
+@jax.jit
+def _moved(moving, displacement):
+    """The moved image, and the determinant of the map."""
+    return warp(moving[..., None], displacement)[..., 0], jacobian_determinant(displacement)
 
 
 def _scaled(image) -> ndarray:
@@ -147,7 +161,7 @@ def _draw_differences(axes, fixed, others, here: Slice, axial: int) -> None:
         _bar(shown, ax, "intensity / brain RMS")
 
 
-def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
+def _draw_map(axes, displacement, determinant, here: Slice, axial: int) -> None:
     grid_axis, jacobian_axis = axes
     x, y = here.centres
     step = (x[1] - x[0], y[1] - y[0])
@@ -164,7 +178,6 @@ def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
     grid_axis.contour(x, y, here.brain, levels=[0.5], colors="#9aa2af", linewidths=0.8)
     grid_axis.set_aspect("equal")
     _frame(grid_axis, f"deformation grid, every {every * step[0]:.3g} mm", here)
-    determinant = np.asarray(jacobian_determinant(jnp.asarray(displacement)))
     inside = np.where(here.brain, determinant[..., axial].T, np.nan)
     spread = max(np.nanmax(np.abs(inside - 1)), 0.05) if here.brain.any() else 1.0
     spread = min(float(spread), 1.0)

@@ -18,13 +18,10 @@ from drivenmorph_jax.images.volume import load_geometry, nifti_name
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.register import register_files
-from drivenmorph_jax.pipeline.results import FILES, INVERSE_WARP
+from drivenmorph_jax.pipeline.results import INVERSE_WARP, NAMES, SUBJECT_SPACE
 from drivenmorph_jax.pipeline.scans import PathLike
 from drivenmorph_jax.pipeline.stages import Say, silent
 from drivenmorph_jax.pipeline.summary import Summary
-
-SUBJECT_SPACE = "subject_space"
-"""The folder, among the results, of the template's maps on the image's own grid."""
 
 _NEAREST, _LINEAR = 0, 1
 
@@ -73,7 +70,7 @@ def register_to_template(
     fixed = Grid(*load_geometry(template, name="template"))
     moving = Grid(*load_geometry(image, name="image"))
     maps = _read_maps(template_labels, template_maps, fixed)
-    with output_folder(output, overwrite=overwrite, names=(*FILES, SUBJECT_SPACE)) as folder:
+    with output_folder(output, overwrite=overwrite, names=NAMES) as folder:
         summary = register_files(
             template,
             image,

@@ -21,7 +21,8 @@ from drivenmorph_jax.pipeline.scans import Scans
 
 Summary = dict[str, Any]
 
-_PACKAGES = ("drivenmorph-jax", "jax", "jaxlib", "flax", "numpy", "scipy", "nibabel")
+THIS_PACKAGE = "drivenmorph-jax"
+_PACKAGES = (THIS_PACKAGE, "jax", "jaxlib", "flax", "numpy", "scipy", "nibabel")
 
 
 def summarise(

@@ -28,7 +28,7 @@ from drivenmorph_jax.images import (
     working_grid,
 )
 from drivenmorph_jax.images.geometry import apply_affine
-from drivenmorph_jax.pipeline import atlas, register
+from drivenmorph_jax.pipeline import atlas, demons_method, register, results
 from drivenmorph_jax.pipeline.atlas import SUBJECT_SPACE
 from drivenmorph_jax.pipeline.derived_fields import derive_fields
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
@@ -55,7 +55,7 @@ def files(made, fields, tmp_path, monkeypatch) -> dict[str, Path]:
     """Template, its labels and maps, and an image; their registration is the canned one."""
     monkeypatch.setattr(register, "register_volumes", lambda *_, **__: made.registered)
     monkeypatch.setattr(register, "derive_fields", lambda *_: fields)
-    monkeypatch.setattr(register, "write_figure", lambda *_, **__: None)
+    monkeypatch.setattr(results, "write_figure", lambda *_, **__: None)
     labels = brain_labels("oblique")
     coarse = working_grid(labels, 3.0)
     smooth = ndimage.gaussian_filter(made.fixed.data, 1.5)
@@ -146,6 +146,11 @@ def test_all_of_register_and_the_maps(files, made, tmp_path, capsys):
     assert names(out) == WRITTEN | {SUBJECT_SPACE, "notes.txt"}
     assert names(out / SUBJECT_SPACE) == {"gm.nii.gz"}
     run(files, out, "--overwrite", "--quiet")
+    assert names(out) == WRITTEN | {"notes.txt"}
+
+    # Nor by `register`, which knows of no maps.
+    run(files, out, "--template-maps", files["gm"], "--overwrite", "--quiet")
+    register.register_files(files["template"], files["image"], out, demons_method(), overwrite=True)
     assert names(out) == WRITTEN | {"notes.txt"}
     assert capsys.readouterr().out == ""
 
