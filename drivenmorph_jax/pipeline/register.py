@@ -19,8 +19,9 @@ from drivenmorph_jax.pipeline.results import (
     write_summary,
 )
 from drivenmorph_jax.pipeline.scans import PathLike, Scans, read_scans
-from drivenmorph_jax.pipeline.stages import Say, Stages, silent
+from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.pipeline.summary import Summary, environment, summarise
+from drivenmorph_jax.progress import Say, silent
 
 
 def register_files(

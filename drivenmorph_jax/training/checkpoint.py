@@ -17,10 +17,9 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 from drivenmorph_jax.training.processes import is_lead, wait_for_all
 from drivenmorph_jax.training.state import TrainState
-
-Say = Callable[[str], None]
 
 _SCORES = "scores.json"
 
