@@ -2,16 +2,14 @@
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 
 if TYPE_CHECKING:
     from drivenmorph_jax.pipeline import Method
-
-Say = Callable[[str], None]
 
 
 def add_method_options(parser: Any) -> None:

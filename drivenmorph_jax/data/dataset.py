@@ -1,7 +1,7 @@
 """All that a run needs of its data: subjects in memory, pairs, labels, for any layout."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +18,9 @@ from drivenmorph_jax.data.sources import list_subjects
 from drivenmorph_jax.data.split import cyclic_pairs, split_by_hash
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
-Progress = Callable[[str], None]
 IndexPairs = tuple[tuple[int, int], ...]
 
 # Phantoms reported and phantoms trained on come from seeds this far apart.
@@ -62,7 +62,7 @@ class EvaluationData(NamedTuple):
 
 
 def load_training(
-    cfg: DataConfig, *, progress: Progress = _log.info
+    cfg: DataConfig, *, progress: Say = _log.info
 ) -> tuple[TrainingData, EvaluationData]:
     """What to train on, and the held-out part of it for the evaluation during training.
 
@@ -99,7 +99,7 @@ def load_training(
 
 
 def _usable(
-    files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Progress
+    files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Say
 ) -> tuple[tuple[SubjectFile, ...], Sequence[Subject], tuple[str, ...]]:
     """The files that can be used, their subjects, and the names of the others, where skipped."""
     skipped: list[str] = []
@@ -119,7 +119,7 @@ def _usable(
     return used, subjects, tuple(file.name for file in files if file.name in skipped)
 
 
-def load_validation(cfg: DataConfig, *, progress: Progress = _log.info) -> EvaluationData:
+def load_validation(cfg: DataConfig, *, progress: Say = _log.info) -> EvaluationData:
     """The reported pairs, on the same common grid as the training data.
 
     Raises:
@@ -140,7 +140,7 @@ def load_validation(cfg: DataConfig, *, progress: Progress = _log.info) -> Evalu
     return _evaluation(listing.validation, pairs, subjects, table, reference)
 
 
-def _phantoms(cfg: DataConfig, seeds: Sequence[int], progress: Progress) -> EvaluationData:
+def _phantoms(cfg: DataConfig, seeds: Sequence[int], progress: Say) -> EvaluationData:
     subjects, truth = [], []
     # Runs with another seed see other phantoms, training and validation never share one.
     for seed in seeds:

@@ -21,6 +21,7 @@ from drivenmorph_jax.data.reading import read_image, read_subject
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -74,7 +75,7 @@ def prepare(
     reference: Reference,
     cfg: DataConfig,
     *,
-    progress: Callable[[str], None] = _log.info,
+    progress: Say = _log.info,
     skip: Callable[[str, InputError], None] | None = None,
 ) -> Sequence[Subject]:
     """The subjects on the common grid, in order; each is worked out once and then cached.

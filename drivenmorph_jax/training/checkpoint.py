@@ -3,13 +3,14 @@
 import contextlib
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 from drivenmorph_jax.training.checkpoint_folder import (
     latest_and_best,
     move_to_new_name,
@@ -24,8 +25,6 @@ from drivenmorph_jax.training.checkpoint_folder import (
 from drivenmorph_jax.training.checksum import checksum
 from drivenmorph_jax.training.processes import is_lead, wait_for_all
 from drivenmorph_jax.training.state import TrainState
-
-Say = Callable[[str], None]
 
 # Saved among the progress.
 _CHECKSUM = "checksum"
