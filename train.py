@@ -8,6 +8,7 @@ where JAX knows the cluster (SLURM, Open MPI, Cloud TPU), or else
 """
 
 import argparse
+import errno
 import pathlib
 import sys
 
@@ -20,7 +21,10 @@ from drivenmorph_jax.training.processes import join_processes
 
 
 def main() -> int:
-    """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved."""
+    """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved.
+
+    2 also for a disk that is full; the last checkpoint is then whole.
+    """
     arguments = parse_arguments()
     run_dir = arguments.run_dir or pathlib.Path("runs") / arguments.config.stem
     try:
@@ -32,6 +36,12 @@ def main() -> int:
     except (InputError, TrainingError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except OSError as error:
+        # Output may go to the disk that is full; all else that writes has its own message.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"train.py: error: {error.strerror}: make room, and --resume", file=sys.stderr)
+        return 2
     if outcome.signal_number is not None:
         print(f"stopped by a signal after step {int(outcome.state.step)}: continue with --resume")
         return 128 + outcome.signal_number

@@ -2,16 +2,14 @@
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 
 if TYPE_CHECKING:
     from drivenmorph_jax.pipeline import Method
-
-Say = Callable[[str], None]
 
 
 def add_method_options(parser: Any) -> None:
@@ -39,8 +37,8 @@ def add_method_options(parser: Any) -> None:
     parser.add_argument(
         "--similarity",
         choices=("lncc", "mi", "mind"),
-        help="what is made alike: lncc (default) for one contrast; mi or mind across contrasts, "
-        "by the search for the affine (mutual information in both cases) and by --refine",
+        help="what --refine makes alike: lncc (default) for one contrast; mi or mind across "
+        "contrasts",
     )
     parser.add_argument(
         "--regularity",
@@ -74,9 +72,9 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
         method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
     else:
         method = pipeline.network_method(pipeline.load_pretrained())
-    if options.similarity in ("mi", "mind"):
-        method = pipeline.across_contrasts(method)
     if not options.refine:
+        if options.similarity is not None:
+            raise InputError("--similarity is of --refine: give --refine N")
         if options.regularity is not None:
             raise InputError("--regularity is of --refine: give --refine N")
         return method

@@ -38,6 +38,9 @@ class DataConfig:
       flip: probability of a left-right flip of a training pair.
       threads: host threads that prepare batches.
       read_ahead: batches prepared ahead of the device.
+      on_bad_image: what a training subject does whose file is missing, damaged or unusable:
+        "stop" ends the run, "skip" leaves out its pairs, and counts it. The subjects that are
+        reported, and an explicit reference, always stop.
       seed: of the split and of the phantoms (the order of pairs is drawn from the run's own).
       phantom_training: phantom pairs to train on.
       phantom_validation: phantom pairs to validate on.
@@ -63,6 +66,7 @@ class DataConfig:
     flip: float = 0.5
     threads: int = 2
     read_ahead: int = 4
+    on_bad_image: Literal["stop", "skip"] = "stop"
     seed: int = 0
     phantom_training: int = 40
     phantom_validation: int = 8

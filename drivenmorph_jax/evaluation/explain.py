@@ -22,8 +22,8 @@ from scipy import stats
 
 from drivenmorph_jax.data.dataset import EvaluationData, IndexPairs
 from drivenmorph_jax.evaluation.method import Method
-from drivenmorph_jax.evaluation.study import Progress
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.progress import Say
 from drivenmorph_jax.spatial.resize import downsample, downsampled_shape, resize_displacement
 
 # Voxels of a level that enter: correlations of more are the same to two digits.
@@ -55,7 +55,7 @@ def explain(
     data: EvaluationData,
     *,
     limit: int | None = None,
-    progress: Progress = print,
+    progress: Say = print,
 ) -> dict[str, dict[str, Any]]:
     """Statistics of every level over the pairs: {"level_1": {"pearson": {"mean": …}, …}, …}.
 

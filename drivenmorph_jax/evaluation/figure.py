@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
@@ -68,7 +68,7 @@ def draw_registration(
     """
     fixed, moving = (np.asarray(image, np.float32) for image in (fixed, moving))
     displacement = np.asarray(registration.displacement, np.float32)
-    warped = np.asarray(warp(jnp.asarray(moving[..., None]), jnp.asarray(displacement)))[..., 0]
+    warped, determinant = (np.asarray(part) for part in _moved(moving, displacement))
     fixed, moving, warped = (_scaled(image) for image in (fixed, moving, warped))
     if axial is None:
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
@@ -80,7 +80,7 @@ def draw_registration(
         figure.suptitle(f"{title}   axial slice {axial}".strip(), fontsize=12, fontweight="bold")
         _draw_images(axes[0, :3], (fixed, moving, warped), here, axial)
         _draw_differences(axes[0, 3:], fixed, (moving, warped), here, axial)
-        _draw_map(axes[1, :2], displacement, here, axial)
+        _draw_map(axes[1, :2], displacement, determinant, here, axial)
         _draw_force(axes[1, 2:], fixed, registration, here, axial, spacing)
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))
 
@@ -89,7 +89,15 @@ def total_force(
     registration: Registration, shape: Sequence[int], spacing: Sequence[float]
 ) -> Float[ndarray, "d h w 3"]:
     """`summed_force` on the host."""
-    return np.asarray(summed_force(registration, shape, spacing))
+    # Operation by operation JAX compiles each of them, for seconds.
+    summed = jax.jit(summed_force, static_argnums=(1, 2))
+    return np.asarray(summed(registration, tuple(shape), tuple(map(float, spacing))))
+
+
+@jax.jit
+def _moved(moving, displacement):
+    """The moved image, and the determinant of the map."""
+    return warp(moving[..., None], displacement)[..., 0], jacobian_determinant(displacement)
 
 
 def _scaled(image) -> ndarray:
@@ -137,7 +145,7 @@ def _draw_differences(axes, fixed, others, here: Slice, axial: int) -> None:
         _bar(shown, ax, "intensity / brain RMS")
 
 
-def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
+def _draw_map(axes, displacement, determinant, here: Slice, axial: int) -> None:
     grid_axis, jacobian_axis = axes
     x, y = here.centres
     step = (x[1] - x[0], y[1] - y[0])
@@ -154,7 +162,6 @@ def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
     grid_axis.contour(x, y, here.brain, levels=[0.5], colors="#9aa2af", linewidths=0.8)
     grid_axis.set_aspect("equal")
     _frame(grid_axis, f"deformation grid, every {every * step[0]:.3g} mm", here)
-    determinant = np.asarray(jacobian_determinant(jnp.asarray(displacement)))
     inside = np.where(here.brain, determinant[..., axial].T, np.nan)
     spread = max(np.nanmax(np.abs(inside - 1)), 0.05) if here.brain.any() else 1.0
     spread = min(float(spread), 1.0)

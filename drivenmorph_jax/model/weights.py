@@ -100,6 +100,23 @@ def load_weights(folder: str | os.PathLike) -> Weights:
     return Weights(params, model, document.get("metadata") or {})
 
 
+def start_from(folder: str | os.PathLike, model: ModelConfig) -> Params:
+    """The parameters in a folder, as the start of a network whose parameters have their shapes.
+
+    What carries no parameters (iterations, squarings) may differ between the two architectures.
+
+    Raises:
+      InputError: there are none, they are damaged, or a shape differs.
+    """
+    params = load_weights(folder).params
+    wrong = _mismatch({name: np.asarray(leaf) for name, leaf in _flat(params)}, model)
+    if wrong:
+        raise InputError(
+            f"weights {folder} cannot start this model: {wrong}: give weights of its channels"
+        )
+    return params
+
+
 def is_weights_folder(folder: str | os.PathLike) -> bool:
     """Whether a folder holds released weights."""
     return (pathlib.Path(folder) / WEIGHTS_FILE).is_file()

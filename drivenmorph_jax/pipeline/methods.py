@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.alignment import Similarity
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import (
     ClassicalConfig,
@@ -42,8 +41,6 @@ class Method(NamedTuple):
             iterations one entry remains: the sum of the driving forces, the last velocity, the
             last raw step.
         details: plain values for the summary: constants, weights, checksum.
-        affine_similarity: of the search for the affine before it: "ncc" for one contrast, "mi" for
-            two.
     """
 
     name: str
@@ -51,7 +48,6 @@ class Method(NamedTuple):
     least_shape: Shape | None
     solve: Solve
     details: dict[str, Any]
-    affine_similarity: Similarity = "ncc"
 
 
 def network_method(pretrained: Pretrained) -> Method:
@@ -91,12 +87,6 @@ def refined_method(
 
     details = method.details | {"refinement": dataclasses.asdict(cfg)}
     return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
-
-
-def across_contrasts(method: Method) -> Method:
-    """The method after an affine found by mutual information."""
-    details = method.details | {"affine_similarity": "mi"}
-    return method._replace(affine_similarity="mi", details=details)
 
 
 def solve_checked(

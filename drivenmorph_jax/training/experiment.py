@@ -15,14 +15,16 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.model.weights import start_from
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
-from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
+from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
-from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.profile import StepProfile, choose_steps
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
@@ -71,28 +73,40 @@ def train(
 
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
-    params = jax.jit(init, static_argnums=1)(params_key, config.model)
+    if cfg.initial_weights is not None:
+        params = start_from(cfg.initial_weights, config.model)
+    else:
+        params = jax.jit(init, static_argnums=1)(params_key, config.model)
 
     def apply(params: Params, fixed: Array, moving: Array) -> Registration:
-        return register(params, fixed, moving, config.model)
+        return register(params, fixed, moving, config.model, remat=cfg.remat)
 
     loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
 
     # Step, on the devices there are.
     backend = make_backend(
-        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        accumulate=cfg.accumulate,
+        space=cfg.space,
+        shard_state=cfg.shard_state,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        evaluate = make_monitor(
+        monitor = make_monitor(
             apply,
             held_out,
             jax.local_devices()[: backend.devices],
+            mesh=backend.mesh,
             pictures=cfg.tensorboard and is_lead(),
         )
+        evaluate = _gathered(monitor, backend)
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
@@ -121,6 +135,7 @@ def train(
             metric_log=metric_log,
             reporter=reporter,
             evaluate=evaluate,
+            skipped=lambda: [*training.skipped, *batches.skipped()],
             throughput=Throughput(
                 backend.step,
                 pairs=cfg.batch,
@@ -137,8 +152,13 @@ def train(
             traced.close()
         if metric_log is not None:
             metric_log.close()
-        checkpoints.close()
         batches.close()
+        checkpoints.close()
+
+
+def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
+    """The same, of parameters that may be split over devices."""
+    return lambda params: evaluate(backend.gather(params))
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
@@ -146,6 +166,7 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
 
     With labels numbered 1, 2, … where the loss needs them.
     """
+    share = reading_share(config.training.space)
     return PairLoader(
         training.subjects,
         batch_size=config.training.batch,
@@ -156,8 +177,10 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
+        # In any process: each reads its own share.
+        skip=print if config.data.on_bad_image == "skip" else None,
+        shard_index=share.index,
+        shard_count=share.count,
     )
 
 

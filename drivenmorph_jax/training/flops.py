@@ -41,8 +41,10 @@ def _flops(equation: Any, platform: str) -> float:
     inner = sum(product_flops(jaxpr, platform) for jaxpr in _inner(params))
     if name == "scan":
         return params["length"] * inner
-    # Each device of a mesh runs the program of its shard.
-    return params["mesh"].size * inner if name == "shard_map" else inner
+    if name == "shard_map":
+        # A program of one shard; along the other axes of the mesh XLA divides the whole of it.
+        return inner * math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"])
+    return inner
 
 
 def _size(equation: Any) -> int:

@@ -1,5 +1,6 @@
 """The training loop: steps, logging, evaluation, checkpoints, and the ways it can end."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -72,6 +73,7 @@ def train_loop(
     metric_log: MetricLog | None,
     reporter: Reporter,
     evaluate: Evaluate | None = None,
+    skipped: Callable[[], list[str]] = list,
     throughput: Throughput | None = None,
     profile: StepProfile | None = None,
     seconds_before: float = 0.0,
@@ -85,6 +87,7 @@ def train_loop(
         throughput: adds its values to what is logged.
         profile: traces some of the steps.
         config_document: the config as plain values, saved with every checkpoint.
+        skipped: names of the subjects left out so far, because they cannot be read.
         seconds_before: spent by the runs that this one continues.
 
     Raises:
@@ -106,6 +109,8 @@ def train_loop(
             values["waiting_share"] = clock.waiting / max(clock.stepping, 1e-9)
             values |= throughput.read(rate) if throughput else {}
         values["seconds"] = clock.total
+        if names := skipped():
+            values["skipped_subjects"] = len(names)
         if metric_log is not None:
             metric_log.write(step, values)
         reporter.advance(step, values, rate * (cfg.steps - step))
@@ -117,11 +122,14 @@ def train_loop(
             if profile is not None:
                 profile.begin(step)
             started = time.perf_counter()
-            batch = backend.place_batch(next(batches))
-            fetched = time.perf_counter()
-            if step == first and throughput is not None:
-                throughput.see(state, batch)
-            state, metrics = backend.step(state, batch)
+            # After the first step, whose compilation may place constants, nothing reaches or
+            # leaves a device unless it is asked for.
+            with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
+                batch = backend.place_batch(next(batches))
+                fetched = time.perf_counter()
+                if step == first and throughput is not None:
+                    throughput.see(state, batch)
+                state, metrics = backend.step(state, batch)
             pending.append((step, metrics))
             # One step runs ahead while the next batch is fetched, never more: memory stays
             # bounded, and a signal is honoured within two steps.
@@ -175,6 +183,8 @@ def train_loop(
         reporter.note(
             f"{clock.stepping / clock.steps:.3g} s/step; waited for data {share:.1f} % of the time"
         )
+    if names := skipped():
+        reporter.note(f"skipped {len(names)} unusable subject(s): {', '.join(names)}")
     # A signal to another process ends this one as well.
     number = stop.signal_number or (signal.SIGTERM if stopping else None)
     return Outcome(state, clock.total, number)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from drivenmorph_jax.data.dataset import EvaluationData
@@ -17,23 +17,36 @@ from drivenmorph_jax.objective.masks import brain_mask
 from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
+from drivenmorph_jax.spatial.split import is_split, slabs
 
 # (params, fixed, moving) -> registration, for one pair of (D, H, W, 1) images.
 Register = Callable[[Any, Array, Array], Registration]
 
 
 def make_monitor(
-    register: Register, data: EvaluationData, devices: Sequence[Any], *, pictures: bool = False
+    register: Register,
+    data: EvaluationData,
+    devices: Sequence[Any],
+    *,
+    mesh: Mesh | None = None,
+    pictures: bool = False,
 ) -> Callable[[Any], dict[str, Any]]:
     """Build `evaluate(params)`: means over the pairs of `data`, which are shared by the devices.
+
+    With a mesh its devices, of all processes, work on one pair at a time instead, its volumes split
+    over them.
 
     Gives `lncc` (a loss) and `folding_percent`; with labels `dice` and `dice_before`; where the
     true displacement is known, `error_voxels` inside the brain. With `pictures` also those of
     `draw_slices`, of the first pair.
     """
-    measure = _on_devices(register, devices)
-    mesh = jax.make_mesh((len(devices),), ("pair",), (AxisType.Auto,), devices=devices)
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    if mesh is None:
+        at_once, measure = len(devices), _on_devices(register, devices)
+        line = jax.make_mesh((len(devices),), ("pair",), (AxisType.Auto,), devices=devices)
+        everywhere = NamedSharding(line, PartitionSpec())
+    else:
+        at_once, measure = 1, _on_mesh(register, mesh)
+        everywhere = NamedSharding(mesh, PartitionSpec())
     nothing = np.zeros((*np.shape(data.subjects[0].image), 3), np.float32)
     before = [_dice(data, index, nothing) for index in range(len(data.pairs))]
 
@@ -42,10 +55,10 @@ def make_monitor(
         params = jax.device_put(jax.device_get(params), everywhere)
         rows: list[dict[str, float]] = []
         drawn: dict[str, Any] = {}
-        for first in range(0, len(data.pairs), len(devices)):
-            chosen = range(first, min(first + len(devices), len(data.pairs)))
+        for first in range(0, len(data.pairs), at_once):
+            chosen = range(first, min(first + at_once, len(data.pairs)))
             # The last round is filled up, so that every round has one shape and one program.
-            filled = [*chosen, *[first] * (len(devices) - len(chosen))]
+            filled = [*chosen, *[first] * (at_once - len(chosen))]
             batch = _stack([_pair(data, index) for index in filled])
             measured, fields = measure(params, batch)
             measured, displacements = jax.device_get((measured, fields["displacement"]))
@@ -64,7 +77,9 @@ def make_monitor(
     return evaluate
 
 
-def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, Any], Any]:
+def _measure(register: Register) -> Callable[[Any, dict[str, Array]], Any]:
+    """(params, pair) -> (results, fields to draw and to score by)."""
+
     def measure(params: Any, pair: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         fixed, moving = pair["fixed"], pair["moving"]
         registration = register(params, fixed, moving)
@@ -82,6 +97,28 @@ def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, An
         force = summed_force(registration, fixed.shape[:3])
         return result, {"displacement": displacement, "warped": warped, "force": force}
 
+    return measure
+
+
+def _on_mesh(register: Register, mesh: Mesh) -> Callable[[Any, Any], Any]:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    compiled = jax.jit(_measure(register), out_shardings=everywhere)
+
+    def place(leaf: np.ndarray) -> jax.Array:
+        spec = slabs(leaf.ndim) if is_split(leaf.shape) else PartitionSpec()
+        # The same values in every process.
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), leaf, leaf.shape)
+
+    def one(params: Any, batch: dict[str, np.ndarray]) -> Any:
+        with jax.set_mesh(mesh):
+            pair = {name: place(leaf[0]) for name, leaf in batch.items()}
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[None], compiled(params, pair))
+
+    return one
+
+
+def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, Any], Any]:
+    measure = _measure(register)
     if len(devices) > 1:
         return jax.pmap(measure, in_axes=(None, 0), devices=devices)
 

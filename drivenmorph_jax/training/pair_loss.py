@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.objective.loss import LossConfig, Registered, registration_loss
+from drivenmorph_jax.training.accumulation import LossFunction, Metrics
 from drivenmorph_jax.training.augment import AugmentConfig, augment_pair
-from drivenmorph_jax.training.step import LossFunction, Metrics
 
 # (params, fixed, moving) -> registration, for one pair of (D, H, W, 1) images.
 Register = Callable[[Any, Float[Array, "d h w 1"], Float[Array, "d h w 1"]], Registered]

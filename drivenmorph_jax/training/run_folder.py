@@ -14,6 +14,7 @@ import jax
 import yaml
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.writing import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel")
 # What JAX reaches accelerators through; those that are installed are told.
@@ -49,8 +50,12 @@ def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: 
     A line has the time, command, step, git commit (and whether files differ from it), versions,
     settings of the environment, system and devices (the kind of this process's, the number of
     all).
+
+    Raises:
+        InputError: no room, or no permission.
     """
-    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    text = yaml.safe_dump(document, sort_keys=False)
+    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
     record = {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -66,8 +71,10 @@ def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: 
         | {name: version for name in _PLUGINS if (version := _version(name))},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
     }
-    with (folder / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    starts = folder / "starts.jsonl"
+    before = starts.read_text() if starts.exists() else ""
+    text = before + json.dumps(record) + "\n"
+    write_atomically(starts, lambda path: path.write_text(text))
 
 
 def _version(package: str) -> str | None:

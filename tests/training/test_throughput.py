@@ -58,11 +58,14 @@ def test_of_branches_that_of_the_platform_counts_else_the_dearest():
     assert either == PRODUCT
 
 
-def test_every_device_of_a_mesh_counts():
-    mesh = jax.make_mesh((8,), ("a",), axis_types=(AxisType.Auto,))
-    spec = PartitionSpec("a")
-    shared = jax.shard_map(lambda x: x @ SQUARE, mesh=mesh, in_specs=spec, out_specs=spec)
-    assert flops(shared, jnp.ones((64, 16))) == 4 * PRODUCT
+@pytest.mark.parametrize("manual", [{"a"}, {"a", "b"}])
+def test_every_shard_of_a_mesh_counts(manual):
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    spec = PartitionSpec(("a", "b") if len(manual) > 1 else "a")
+    shared = jax.shard_map(
+        lambda x: x @ SQUARE, mesh=mesh, in_specs=spec, out_specs=spec, axis_names=manual
+    )
+    assert flops(jax.jit(shared), jnp.ones((64, 16))) == 4 * PRODUCT
 
 
 @pytest.mark.parametrize(

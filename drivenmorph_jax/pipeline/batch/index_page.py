@@ -31,8 +31,8 @@ content="default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'">
 <h1>$title</h1>
 <p>$tally</p>
 <p class="muted">The worst first. A name leads to the pair's report, a picture to its full size; all
-figures are in <a href="$table">$table</a>. Folding, NDV and the largest displacement are of the
-deformation, without the affine.</p>
+figures are in <a href="$table">$table</a>. Folding and NDV are of the whole map on the fixed
+image's grid, the largest displacement is of the deformation, without the affine.</p>
 </header>
 <main>
 <div class="scroll"><table class="gates pairs">
