@@ -43,7 +43,8 @@ def _flops(equation: Any, platform: str) -> float:
         return params["length"] * inner
     if name == "shard_map":
         # A program of one shard; along the other axes of the mesh XLA divides the whole of it.
-        return inner * math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"])
+        axes = params.get("newly_manual_axes", params["mesh"].axis_names)
+        return inner * math.prod(params["mesh"].shape[axis] for axis in axes)
     return inner
 
 
