@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from drivenmorph_jax.evaluation.explain import level_of
+from drivenmorph_jax.evaluation.scaling import scaled
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
@@ -70,7 +71,7 @@ def draw_registration(
     fixed, moving = (np.asarray(image, np.float32) for image in (fixed, moving))
     displacement = np.asarray(registration.displacement, np.float32)
     warped = np.asarray(warp(jnp.asarray(moving[..., None]), jnp.asarray(displacement)))[..., 0]
-    fixed, moving, warped = (_scaled(image) for image in (fixed, moving, warped))
+    fixed, moving, warped = (scaled(image) for image in (fixed, moving, warped))
     if axial is None:
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
     here = _slice_geometry(fixed[..., axial] != 0, spacing)
@@ -100,12 +101,6 @@ def total_force(
         per_mm = np.asarray(force) / (2**level * np.asarray(spacing, np.float32))
         total += np.asarray(resize_image(per_mm, shape, factor=2.0**level))
     return total
-
-
-def _scaled(image) -> ndarray:
-    """Mean square 1 inside the brain, as the registration sees it."""
-    inside = image[image != 0]
-    return image / np.sqrt(np.mean(inside**2)) if inside.size else image
 
 
 def _slice_geometry(brain, spacing) -> Slice:
