@@ -9,8 +9,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.data.config import DataConfig
+from drivenmorph_jax.data.label_maps import list_label_maps
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
-from drivenmorph_jax.data.listing import Listing, SubjectFile
+from drivenmorph_jax.data.listing import Listing, SubjectFile, require_unique
 from drivenmorph_jax.data.phantom import phantom_pair
 from drivenmorph_jax.data.prealign import Reference, open_reference, prepare
 from drivenmorph_jax.data.protocols import label_table
@@ -80,13 +81,18 @@ def load_training(
     listing = list_subjects(cfg)
     reference = open_reference(cfg, listing.training)
     table = _configured_table(cfg, listing)
-    subjects = prepare(listing.training, reference, cfg, progress=progress)
+    extra = list_label_maps(cfg.label_maps) if cfg.label_maps else ()
+    files = require_unique((*listing.training, *extra))
+    subjects = prepare(files, reference, cfg, progress=progress)
     names = [file.name for file in listing.training]
-    index = {name: i for i, name in enumerate(names)}
+    index = {file.name: i for i, file in enumerate(files)}
     if listing.training_pairs is None:
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
+        kept = [*kept, *(file.name for file in extra)]
         training = TrainingData(_choose(subjects, [index[n] for n in kept]), None, table)
         held_pairs = cyclic_pairs(held) if held else ()
+    elif extra:
+        raise InputError("data.label_maps goes with any two subjects, not with given pairs")
     else:
         kept_pairs, held_pairs = _hold_out_pairs(listing.training_pairs, cfg)
         training = TrainingData(subjects, _indices(kept_pairs, index), table)

@@ -30,6 +30,8 @@ Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"], Ignored | No
 EDGES = np.arange(-48.0, 97.0, 4.0)
 """Of the bins of distance, mm."""
 
+# The mean over the fine voxels of a coarse one is above 1 if any of them has it.
+_ANY_PART = 1e6
 _QUANTITIES = ("before", "full", "removed", "change", "displacement", "left")
 
 
@@ -78,9 +80,13 @@ def distance_from_ball(
     return np.sqrt(sum(grid**2 for grid in grids)) - radius
 
 
-def without_force(distance: Float[ndarray, "d h w"], spacing: Sequence[float]) -> Ignored:
-    """The region inside a surface, with the share of the voxels that it cuts."""
-    share = np.clip(0.5 - distance / min(spacing), 0, 1).astype(np.float32)[..., None]
+def without_force(distance: Float[ndarray, "d h w"]) -> Ignored:
+    """The region inside a surface, and at every coarser level each voxel that touches it.
+
+    A coarse voxel acts on all that it covers: left with the share of its force that lies outside,
+    it would still pull inside.
+    """
+    share = np.where(distance <= 0, _ANY_PART, 0).astype(np.float32)[..., None]
     return Ignored(jnp.asarray(share), jnp.zeros_like(share))
 
 
@@ -120,7 +126,7 @@ def remove_force(
       The sums, and the displacement without the ball's force, voxels.
     """
     distance = distance_from_ball(fixed.shape, spacing, centre, radius)
-    ignored = without_force(distance, spacing)
+    ignored = without_force(distance)
     reduced = np.asarray(solve(fixed, moving, ignored).displacement)
     target, source = scaled(fixed), scaled(moving)
     millimetres = np.asarray(spacing, np.float32)

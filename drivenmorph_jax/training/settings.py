@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from drivenmorph_jax.data.synthesis import SynthesisConfig
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.augment import AugmentConfig
 from drivenmorph_jax.training.optimiser import OptimiserConfig
@@ -24,6 +25,7 @@ class TrainingConfig:
         keep: checkpoints kept beside the best one.
         best_metric, best_mode: which evaluation result names the best checkpoint.
         tensorboard: also write TensorBoard event files.
+        optimiser, augment, synthesis: see their own classes.
     """
 
     steps: int = 1000
@@ -39,6 +41,7 @@ class TrainingConfig:
     tensorboard: bool = True
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
         for name, least in {"steps": 1, "batch": 1, "keep": 1, "seed": 0}.items():

@@ -18,6 +18,7 @@ from drivenmorph_jax.evaluation.causal import (
     without_force,
 )
 from drivenmorph_jax.model import ClassicalConfig
+from drivenmorph_jax.model.ignored import compared, ignored_pyramid
 from drivenmorph_jax.pipeline import demons_method
 
 SPACING = (6.0, 6.0, 6.0)
@@ -76,9 +77,19 @@ def test_a_ball_covers_its_voxels_on_grids_of_any_spacing():
     spacing = (1.0, 2.0, 4.0)
     distance = distance_from_ball((21, 21, 21), spacing, (10, 10, 10), 9.0)
     assert distance[10, 10, 10] == -9 and distance[10, 14, 10] == -1 and distance[10, 10, 13] == 3
-    share = np.asarray(without_force(distance, spacing).fixed)[..., 0]
-    assert share.sum() * 8 == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.03)
-    assert set(np.unique(share[np.abs(distance) > 0.5])) == {0, 1}
+    ignored = without_force(distance)
+    inside = np.asarray(ignored.fixed)[..., 0] > 0
+    assert inside.sum() * 8 == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.06)
+    np.testing.assert_array_equal(inside, distance <= 0)
+    for level, below in enumerate(ignored_pyramid(ignored, 3)):
+        kept = np.asarray(compared(below, np.zeros((*below.fixed.shape[:3], 3), np.float32)))
+        touched = inside
+        for _ in range(level):
+            touched = np.pad(touched, [(0, n % 2) for n in touched.shape])
+            touched = touched.reshape([m for n in touched.shape for m in (n // 2, 2)]).any(
+                (1, 3, 5)
+            )
+        np.testing.assert_array_equal(kept[..., 0], ~touched)
 
 
 def test_centres_are_deep_and_apart():
