@@ -28,6 +28,7 @@ _PATH_KEYS = (
     "data.reference",
     "data.cache",
     "data.labels",
+    "data.label_maps",
     "training.initial_weights",
 )
 

@@ -29,6 +29,8 @@ class DataConfig:
       holdout: training subjects kept out of training for the evaluation during training.
       labels: label table: a `.tsv` of (label, name), or "freesurfer", "learn2reg_oasis",
         "dkt31", "lpba40"; null: that of the format, or a `labels.tsv` beside the data.
+      label_maps: folder of further label maps, FreeSurfer's numbers, without images, to train on
+        with `training.synthesis`; never held out.
       prealign: align each subject to the reference (affine) once; false: header geometry only.
       reference: image that defines the common grid; null: the first training subject.
       shape: voxels of the common grid, axes right, anterior, superior.
@@ -57,6 +59,7 @@ class DataConfig:
     space: Literal["native", "mni152"] = "native"
     holdout: int = 6
     labels: str | None = None
+    label_maps: str | None = None
     prealign: bool = True
     reference: str | None = None
     shape: tuple[int, int, int] = (48, 56, 48)

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.data.config import DataConfig
+from drivenmorph_jax.data.label_maps import list_label_maps
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
-from drivenmorph_jax.data.listing import Listing, SubjectFile
+from drivenmorph_jax.data.listing import Listing, SubjectFile, require_unique
 from drivenmorph_jax.data.phantom import phantom_pair
 from drivenmorph_jax.data.prealign import Reference, open_reference, prepare
 from drivenmorph_jax.data.protocols import label_table
@@ -82,14 +83,20 @@ def load_training(
     listing = list_subjects(cfg)
     reference = open_reference(cfg, listing.training)
     table = _configured_table(cfg, listing)
-    files, subjects, skipped = _usable(listing.training, reference, cfg, progress)
-    names = [file.name for file in files]
-    index = {name: i for i, name in enumerate(names)}
+    extra = list_label_maps(cfg.label_maps) if cfg.label_maps else ()
+    listed = require_unique((*listing.training, *extra))
+    files, subjects, skipped = _usable(listed, reference, cfg, progress)
+    index = {file.name: i for i, file in enumerate(files)}
+    with_images = {file.name for file in listing.training}
     if listing.training_pairs is None:
+        names = [name for name in index if name in with_images]
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
-        chosen = _choose(subjects, [index[n] for n in kept])
+        kept = [*kept, *(name for name in index if name not in with_images)]
+        chosen = _choose(subjects, [index[name] for name in kept])
         training = TrainingData(chosen, None, table, skipped)
         held_pairs = cyclic_pairs(held) if held else ()
+    elif extra:
+        raise InputError("data.label_maps goes with any two subjects, not with given pairs")
     else:
         pairs = tuple(pair for pair in listing.training_pairs if set(pair) <= index.keys())
         kept_pairs, held_pairs = _hold_out_pairs(pairs, cfg)

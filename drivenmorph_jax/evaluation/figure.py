@@ -15,6 +15,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from drivenmorph_jax.evaluation.scaling import scaled
 from drivenmorph_jax.evaluation.slices import summed_force
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
@@ -69,7 +70,7 @@ def draw_registration(
     fixed, moving = (np.asarray(image, np.float32) for image in (fixed, moving))
     displacement = np.asarray(registration.displacement, np.float32)
     warped, determinant = (np.asarray(part) for part in _moved(moving, displacement))
-    fixed, moving, warped = (_scaled(image) for image in (fixed, moving, warped))
+    fixed, moving, warped = (scaled(image) for image in (fixed, moving, warped))
     if axial is None:
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
     here = _slice_geometry(fixed[..., axial] != 0, spacing)
@@ -98,12 +99,6 @@ def total_force(
 def _moved(moving, displacement):
     """The moved image, and the determinant of the map."""
     return warp(moving[..., None], displacement)[..., 0], jacobian_determinant(displacement)
-
-
-def _scaled(image) -> ndarray:
-    """Mean square 1 inside the brain, as the registration sees it."""
-    inside = image[image != 0]
-    return image / np.sqrt(np.mean(inside**2)) if inside.size else image
 
 
 def _slice_geometry(brain, spacing) -> Slice:

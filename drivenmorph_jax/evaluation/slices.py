@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, UInt8
 from numpy import ndarray
 
 from drivenmorph_jax.evaluation.explain import level_of
+from drivenmorph_jax.evaluation.scaling import scaled
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.spatial.resize import resize_image
 
@@ -36,14 +37,14 @@ def draw_slices(
         (its magnitude, white is the 99.5th percentile in the brain).
     """
     brain = fixed[..., 0] != 0
-    scaled = [_scaled(image[..., 0]) for image in (fixed, moving, warped)]
+    bright = [scaled(image[..., 0]) for image in (fixed, moving, warped)]
     size = np.linalg.norm(force, axis=-1)
     brightest = np.percentile(size[brain], 99.5) if brain.any() else 0.0
     volumes = {
-        "fixed": scaled[0] / 2,
-        "moving": scaled[1] / 2,
-        "warped": scaled[2] / 2,
-        "difference": np.abs(scaled[2] - scaled[0]),
+        "fixed": bright[0] / 2,
+        "moving": bright[1] / 2,
+        "warped": bright[2] / 2,
+        "difference": np.abs(bright[2] - bright[0]),
         "force": size / brightest if brightest > 0 else np.zeros_like(size),
     }
     place = _middle(brain)
@@ -74,12 +75,6 @@ def summed_force(
         per_mm = force / (2**level * jnp.asarray(spacing, force.dtype))[None, None, None]
         total += resize_image(per_mm, shape, factor=2.0**level)
     return total
-
-
-def _scaled(image: Float[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
-    """Mean square 1 inside the brain."""
-    inside = image[image != 0]
-    return image / np.sqrt(np.mean(inside**2)) if inside.size else image
 
 
 def _middle(brain: ndarray) -> tuple[int, int, int]:

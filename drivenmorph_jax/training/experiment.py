@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import TrainingData, load_training
-from drivenmorph_jax.data.loader import PairLoader
+from drivenmorph_jax.data.loader import LabelMode, PairLoader
+from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.drivenmorph import Params, init, register
@@ -23,7 +24,7 @@ from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
 from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.optimiser import make_optimiser
-from drivenmorph_jax.training.pair_loss import make_pair_loss
+from drivenmorph_jax.training.pair_loss import Synthesise, make_pair_loss
 from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.profile import StepProfile, choose_steps
@@ -41,6 +42,12 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.label_maps and not self.training.synthesis.enabled:
+            raise InputError(
+                "data.label_maps: they have no images: set training.synthesis.enabled to true"
+            )
 
 
 def train(
@@ -81,7 +88,13 @@ def train(
     def apply(params: Params, fixed: Array, moving: Array) -> Registration:
         return register(params, fixed, moving, config.model, remat=cfg.remat)
 
-    loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
+    loss_fn = make_pair_loss(
+        apply,
+        config.loss,
+        cfg.augment,
+        label_values=label_values(training, config),
+        synthesise=make_synthesis(training, config),
+    )
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
 
     # Step, on the devices there are.
@@ -164,7 +177,8 @@ def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
     """Endless batches of random pairs, of each the part that this process feeds to its devices.
 
-    With labels numbered 1, 2, … where the loss needs them.
+    With labels numbered 1, 2, … where the loss needs them, and as they are where images are made
+    from them: the table need not have all that a brain has.
     """
     share = reading_share(config.training.space)
     return PairLoader(
@@ -173,7 +187,7 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         seed=config.training.seed,
         pairs=training.pairs,
         flip=config.data.flip,
-        labels="consecutive" if config.loss.dice_weight else "none",
+        labels=_label_mode(config),
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
@@ -184,9 +198,28 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
     )
 
 
-def label_values(training: TrainingData) -> tuple[int, ...]:
-    """The numbers that labels have in a batch."""
-    return () if training.label_table is None else tuple(range(1, len(training.label_table) + 1))
+def label_values(training: TrainingData, config: Config) -> tuple[int, ...]:
+    """The numbers that the table's labels have in a batch."""
+    if training.label_table is None:
+        return ()
+    if _label_mode(config) == "raw":
+        return training.label_table.values
+    return tuple(range(1, len(training.label_table) + 1))
+
+
+def make_synthesis(training: TrainingData, config: Config) -> Synthesise | None:
+    """What makes the images of an example, where the config asks for it."""
+    cfg = config.training.synthesis
+    if not cfg.enabled:
+        return None
+    classes = intensity_classes(training.label_table)
+    return lambda key, example: synthesise_pair(key, example, cfg, classes)
+
+
+def _label_mode(config: Config) -> LabelMode:
+    if config.training.synthesis.enabled:
+        return "raw"
+    return "consecutive" if config.loss.dice_weight else "none"
 
 
 def as_document(config: Any) -> dict[str, Any]:

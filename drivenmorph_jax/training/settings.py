@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from drivenmorph_jax.data.synthesis import SynthesisConfig
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import Remat
 from drivenmorph_jax.training.augment import AugmentConfig
@@ -34,6 +35,7 @@ class TrainingConfig:
         keep: checkpoints kept beside the best one.
         best_metric, best_mode: which evaluation result names the best checkpoint.
         tensorboard: also write TensorBoard event files.
+        optimiser, augment, synthesis: see their own classes.
     """
 
     steps: int = 1000
@@ -54,6 +56,7 @@ class TrainingConfig:
     tensorboard: bool = True
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "space", "keep", "seed"):

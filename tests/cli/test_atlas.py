@@ -184,7 +184,7 @@ def test_a_failure_at_the_last_map_leaves_nothing(files, tmp_path, capsys, monke
         ("{template} {image} --template-labels {gm} {gm}", "not whole numbers"),
         ("{template} {image} --template-maps {gm} {gm}", "written twice: rename"),
         ("{template} {image} --template-labels {labels} --template-maps {labels}", "written twice"),
-        ("{template} {image} --regularity 2", "give --refine N"),
+        ("{template} {image} --regularity -2", "give a number above 0"),
         ("{template} {image} --formats nii", "format nii: is not known: choose among itk, fsl"),
         ("{template} {image} --checkpoint none", "--method demons has no weights"),
         ("{template}", "IMAGE"),
