@@ -1,5 +1,6 @@
 """Files appear whole or not at all: written under a temporary name, then renamed."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -24,4 +25,6 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
         reason = error.strerror or str(error)
         raise InputError(f"cannot write {path}: {reason}: choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where the folder is a file, there is nothing to remove either.
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -221,6 +221,9 @@ def test_jacobian_agrees_with_ants(case):
         ("compose second.mat --output none/o.mat", "cannot write"),
         ("jacobian second.mat --output o.nii", "needs --reference"),
         ("jacobian warp.nii.gz --output o.mgz", "change the ending"),
+        ("jacobian warp.nii.gz --reference slice.nii --output o.nii", "give one of more slices"),
+        ("compose warp.nii.gz --output fixed.nii.gz/o.h5", "cannot write"),
+        ("invert empty.mat --fixed fixed.nii.gz {m} --output o.mat", "four rows of four numbers"),
         ("convert warp.nii.gz --format fsl --output o.nii", "add --moving"),
         ("convert warp.nii.gz --format h5 --output o.nii", "ends in .h5"),
         ("convert warp.nii.gz --output o.mat", "no affine"),
@@ -230,7 +233,11 @@ def test_jacobian_agrees_with_ants(case):
     ],
 )
 def test_one_clear_line(arguments, message, case, capsys):
-    given = arguments.format(to="--reference fixed.nii.gz", w="--transforms warp.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 1), np.float32), np.eye(4)), "slice.nii")
+    Path("empty.mat").write_text("")
+    given = arguments.format(
+        to="--reference fixed.nii.gz", w="--transforms warp.nii.gz", m=IMAGES[2] + " " + IMAGES[3]
+    )
     assert re.search(message, refused(capsys, *given.split()))
 
 
