@@ -25,6 +25,7 @@ from drivenmorph_jax.images import (
     load_volume,
     read_transform,
     save_volume,
+    volume,
     write_transform,
 )
 from drivenmorph_jax.images.transform_files import FORMATS
@@ -239,6 +240,32 @@ def test_one_clear_line(arguments, message, case, capsys):
         to="--reference fixed.nii.gz", w="--transforms warp.nii.gz", m=IMAGES[2] + " " + IMAGES[3]
     )
     assert re.search(message, refused(capsys, *given.split()))
+
+
+@pytest.mark.parametrize("output", ["new/deep", "there"])
+def test_all_of_several_files_or_none(output, case, capsys, monkeypatch):
+    """The disk is full at the second; the first, which exists, stays as it was."""
+    Path("there").mkdir()
+    Path("there/moving.nii.gz").write_text("of before")
+    write = volume.write_nifti
+
+    def full(image, path):
+        if "fixed" in path.name:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        write(image, path)
+
+    monkeypatch.setattr(volume, "write_nifti", full)
+    given = ("apply", "moving.nii.gz", "fixed.nii.gz", "--points", "points.csv", *TO_FIXED)
+    given = (*given, "--output", output, "--overwrite")
+    error = refused(capsys, *given)
+    assert f"cannot write {output}/fixed.nii.gz: No space left on device" in error
+    assert Path("there/moving.nii.gz").read_text() == "of before"
+    monkeypatch.setattr(volume, "write_nifti", write)
+    done(*given)
+    assert {path.name for path in Path(output).iterdir()} == {
+        *("moving.nii.gz", "fixed.nii.gz", "points.csv")
+    }
 
 
 def test_fsl_files_need_their_images(case, capsys):
