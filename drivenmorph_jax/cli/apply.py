@@ -27,6 +27,11 @@ take points of the fixed image to the moving one (a warp pulls: points go agains
 the images). --inverse goes the other way: images from the fixed onto the moving
 grid, points from the moving to the fixed image.
 
+  drivenmorph apply T2.nii.gz --labels SEG.nii.gz --transforms OUT/warp.nii.gz \\
+      --reference FIXED.nii.gz --output MOVED
+
+Several files are written all or none.
+
 Points: a CSV file with columns x,y,z in RAS mm; further columns are kept.
 (ANTs' CSV files are in LPS: change the signs of x and y.)
 
@@ -58,7 +63,12 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="image on whose grid to write: the fixed one (with --inverse the moving one)",
     )
-    parser.add_argument("--interpolation", choices=("linear", "cubic"), default="linear")
+    parser.add_argument(
+        "--interpolation",
+        choices=("linear", "cubic"),
+        default="linear",
+        help="of images (default linear); label maps always take the nearest voxel",
+    )
     parser.add_argument("--inverse", action="store_true", help="the inverse of the whole chain")
     add_images(parser)
     parser.add_argument(

@@ -13,7 +13,7 @@ from drivenmorph_jax.pipeline.inverse_map import Consistency, Distances
 from drivenmorph_jax.pipeline.registration import Registered
 
 EXTREMES = (0.1, 99.9)
-"""Percentiles of the local changes of volume: the most extreme thousandth is left out either way."""
+"""Percentiles of the local changes of volume: a thousandth is left out on either side."""
 
 # Planes handled at once: NDV keeps some twenty fields of float64.
 _PLANES = 16
