@@ -1,8 +1,6 @@
 """The training loop: steps, logging, evaluation, checkpoints, and the ways it can end."""
 
 import contextlib
-import dataclasses
-import math
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +12,8 @@ import numpy as np
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.interruption import StopRequest
-from drivenmorph_jax.training.logging import MetricLog, Reporter, duration
+from drivenmorph_jax.training.journal import Journal
+from drivenmorph_jax.training.logging import MetricLog, Reporter
 from drivenmorph_jax.training.parallel import Backend
 from drivenmorph_jax.training.processes import any_process
 from drivenmorph_jax.training.profile import StepProfile
@@ -24,10 +23,6 @@ from drivenmorph_jax.training.throughput import Throughput
 
 # Numbers and, by other names, grey pictures (h, w).
 Evaluate = Callable[[Any], dict[str, Any]]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on. The message is one line, for a person."""
 
 
 class Batches(Protocol):
@@ -44,22 +39,6 @@ class Outcome(NamedTuple):
     state: TrainState
     seconds: float
     signal_number: int | None
-
-
-@dataclasses.dataclass
-class _Clock:
-    """Seconds of this run by what they went to; those of earlier runs are in `before`."""
-
-    before: float
-    steps: int = 0
-    stepping: float = 0.0
-    waiting: float = 0.0
-    compiling: float = 0.0
-    other: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.before + self.stepping + self.compiling + self.other
 
 
 def train_loop(
@@ -93,27 +72,19 @@ def train_loop(
     Raises:
         TrainingError: a loss or gradient is not finite.
     """
-    clock = _Clock(before=seconds_before)
-    pending: list[tuple[int, dict[str, Any]]] = []
+    journal = Journal(
+        metric_log,
+        reporter,
+        steps=cfg.steps,
+        throughput=throughput,
+        skipped=skipped,
+        seconds_before=seconds_before,
+    )
+    clock = journal.clock
 
     def save(step: int) -> None:
         progress = {"step": step, "seconds": clock.total, "loader": batches.get_state()}
         checkpoints.save(step, state, progress=progress, config=config_document)
-
-    def flush(step: int) -> None:
-        values = _mean_of(pending, checkpoints)
-        pending.clear()
-        rate = clock.stepping / clock.steps if clock.steps else math.nan
-        if clock.steps:
-            values["seconds_per_step"] = rate
-            values["waiting_share"] = clock.waiting / max(clock.stepping, 1e-9)
-            values |= throughput.read(rate) if throughput else {}
-        values["seconds"] = clock.total
-        if names := skipped():
-            values["skipped_subjects"] = len(names)
-        if metric_log is not None:
-            metric_log.write(step, values)
-        reporter.advance(step, values, rate * (cfg.steps - step))
 
     first = int(state.step) + 1
     previous, stopping = None, False
@@ -126,40 +97,26 @@ def train_loop(
             # leaves a device unless it is asked for.
             with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
                 batch = backend.place_batch(next(batches))
-                fetched = time.perf_counter()
-                if step == first and throughput is not None:
-                    throughput.see(state, batch)
+                waited = time.perf_counter() - started
+                if step == first:
+                    journal.begin(state, batch)
                 state, metrics = backend.step(state, batch)
-            pending.append((step, metrics))
+            journal.keep(step, metrics)
             # One step runs ahead while the next batch is fetched, never more: memory stays
             # bounded, and a signal is honoured within two steps.
             jax.block_until_ready(metrics if previous is None else previous)
             previous = metrics
-            elapsed = time.perf_counter() - started
+            journal.took_step(time.perf_counter() - started, waited, compiled=step == first)
             if profile is not None and profile.end(step, metrics):
-                reporter.note(f"trace of steps up to {step} written")
-            if step == first:
-                clock.compiling += elapsed
-                reporter.note(f"first step (with compilation) took {duration(elapsed)}")
-            else:
-                clock.steps += 1
-                clock.stepping += elapsed
-                clock.waiting += fetched - started
+                journal.traced(step)
 
             # Read once: a signal that comes later in this round is honoured in the next.
             stopping = any_process(stop.requested)
             evaluating = not stopping and _due(step, cfg.evaluate_every, cfg.steps)
-            saving = (
-                stopping
-                or step == cfg.steps
-                or evaluating
-                or _due(step, cfg.checkpoint_every, cfg.steps)
-            )
+            last = stopping or step == cfg.steps
+            saving = last or evaluating or _due(step, cfg.checkpoint_every, cfg.steps)
             if saving or _due(step, cfg.log_every, cfg.steps):
-                started = time.perf_counter()
-                jax.block_until_ready(metrics)
-                clock.stepping += (time.perf_counter() - started) if clock.steps else 0.0
-                flush(step)
+                journal.flush(step, checkpoints)
             started = time.perf_counter()
             if saving:
                 # Before the evaluation, so that what goes wrong in it costs no training.
@@ -168,23 +125,12 @@ def train_loop(
                 results, pictures = _evaluate(evaluate, state.ema_params, cfg)
                 sign = 1.0 if cfg.best_mode == "max" else -1.0
                 checkpoints.record_score(step, sign * results[cfg.best_metric])
-                spent = time.perf_counter() - started
-                if metric_log is not None:
-                    metric_log.write(step, {f"evaluation/{k}": v for k, v in results.items()})
-                    metric_log.show(step, {f"evaluation/{k}": v for k, v in pictures.items()})
-                shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
-                reporter.note(f"evaluation at step {step} ({duration(spent)}): {shown}")
+                journal.evaluated(step, results, pictures, time.perf_counter() - started)
             clock.other += time.perf_counter() - started
             if stopping:
                 break
     checkpoints.wait()
-    if clock.steps:
-        share = 100 * clock.waiting / max(clock.stepping, 1e-9)
-        reporter.note(
-            f"{clock.stepping / clock.steps:.3g} s/step; waited for data {share:.1f} % of the time"
-        )
-    if names := skipped():
-        reporter.note(f"skipped {len(names)} unusable subject(s): {', '.join(names)}")
+    journal.end()
     # A signal to another process ends this one as well.
     number = stop.signal_number or (signal.SIGTERM if stopping else None)
     return Outcome(state, clock.total, number)
@@ -207,25 +153,3 @@ def _evaluate(
             f"{', '.join(sorted(results))}"
         )
     return results, pictures
-
-
-def _mean_of(
-    pending: list[tuple[int, dict[str, Any]]], checkpoints: Checkpoints
-) -> dict[str, float]:
-    """Means over the steps since the last log; stops the run at a value that is not finite."""
-    fetched = [(step, jax.device_get(metrics)) for step, metrics in pending]
-    for step, metrics in fetched:
-        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if bad:
-            checkpoints.wait()
-            good = checkpoints.latest_step()
-            where = "no checkpoint yet" if good is None else f"{checkpoints.folder / str(good)}"
-            raise TrainingError(
-                f"{', '.join(bad)} not finite at step {step}; last good checkpoint: {where}. "
-                "Lower training.optimiser.learning_rate or clip_norm, and --resume"
-            )
-    names = fetched[0][1].keys() if fetched else ()
-    return {
-        name: float(sum(float(metrics[name]) for _, metrics in fetched) / len(fetched))
-        for name in names
-    }

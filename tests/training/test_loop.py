@@ -12,8 +12,9 @@ import pytest
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.checkpoint import Checkpoints
+from drivenmorph_jax.training.journal import TrainingError
 from drivenmorph_jax.training.logging import MetricLog, PlainReporter
-from drivenmorph_jax.training.loop import TrainingError, train_loop
+from drivenmorph_jax.training.loop import train_loop
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.parallel import make_backend
 from drivenmorph_jax.training.settings import TrainingConfig
