@@ -20,7 +20,7 @@ from tests.training.test_experiment import CHECKOUT, TINY
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 KILLS = 20
-STEPS = 110
+STEPS = 100
 TRAINING = {"steps": STEPS, "checkpoint_every": 1, "log_every": 1, "evaluate_every": 0}
 
 # Imports once, before any thread, then forks a process for each line: RUN_FOLDER. Each says its
@@ -111,16 +111,16 @@ def test_no_moment_of_a_kill_costs_a_run_anything(trainer, tiny, tmp_path):
     trainer.start(straight)
     assert trainer.end() == 0, straight.with_suffix(".log").read_text()
     torn = []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         before = newest(killed)
         log_size = killed.with_suffix(".log").stat().st_size if torn else 0
         process = trainer.start(killed)
-        # After one to three new checkpoints, anywhere in the next steps and saves.
+        # After one to three new checkpoints: anywhere in the next steps, or in the next save.
         awaited = before + rng.randint(1, 3)
-        while newest(killed) < awaited:
+        while newest(killed) < awaited or (kill % 2 and not unfinished(killed)):
             os.kill(process, 0)  # raises where it has ended by itself
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0.0, 0.1))
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.05 if kill % 2 else 0.1))
         os.kill(process, signal.SIGKILL)
         assert trainer.end() == -signal.SIGKILL
         said = killed.with_suffix(".log").read_bytes()[log_size:].decode()
