@@ -15,6 +15,8 @@ from drivenmorph_jax.training.optimiser import OptimiserConfig, make_optimiser
 from drivenmorph_jax.training.parallel import make_backend
 from drivenmorph_jax.training.state import create_state
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (6, 16, 6)
 OPTIMISER = make_optimiser(OptimiserConfig(), 4)
 
