@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Num
 
 from drivenmorph_jax.spatial.ring import gather_round
@@ -107,6 +108,9 @@ def _axis_corners(x, size: int, order: int, boundary: Boundary):
 def _sample_split(image, coordinates, order: int, boundary: Boundary):
     """`sample` where image and coordinates are split over devices along the second axis."""
     shape = image.shape[:-1]
+    if order == 0:
+        # No derivative by the coordinates anyway, and none at all of integers.
+        coordinates = lax.stop_gradient(coordinates)
 
     def contribution(slab, coordinates, first):
         axes = _corners(shape, coordinates, order, boundary)

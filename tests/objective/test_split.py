@@ -13,6 +13,8 @@ from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.split import SPACE
 from tests.spatial.compiled import largest
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (6, 32, 7)
 
 

@@ -14,6 +14,7 @@ from drivenmorph_jax.spatial.sampling import sample, warp
 from drivenmorph_jax.spatial.split import SPACE, is_split
 
 SHAPE = (5, 16, 6)
+SLOW = pytest.mark.slow
 
 
 def mesh(space=4):
@@ -61,8 +62,16 @@ def test_nothing_is_split_without_a_mesh():
         assert not is_split((*SHAPE, 1))
 
 
-@pytest.mark.parametrize("boundary", ["zero", "edge"])
-@pytest.mark.parametrize("reach", [0.4, 40.0])  # within the slab; far beyond the volume
+# Displacements that mostly stay within a slab, and such as go far beyond the volume.
+@pytest.mark.parametrize(
+    ("boundary", "reach"),
+    [
+        pytest.param("zero", 0.4, marks=SLOW),
+        pytest.param("edge", 0.4, marks=SLOW),
+        ("zero", 40.0),
+        ("edge", 40.0),
+    ],
+)
 def test_warp(boundary, reach):
     assert_split_equals_whole(
         lambda image, u: warp(image, u, boundary=boundary),
@@ -71,6 +80,7 @@ def test_warp(boundary, reach):
     )
 
 
+@SLOW
 def test_sampling_onto_another_grid():
     coordinates = random((4, 8, 3, 3), 1, 5.0) + 6
     assert_split_equals_whole(sample, random((*SHAPE, 2)), coordinates)
@@ -97,8 +107,10 @@ def test_labels_by_nearest_neighbour():
         pytest.param(gradient, id="gradient"),
         pytest.param(downsample, id="downsample"),
         pytest.param(lambda x: upsample_displacement(x, (9, 32, 12)), id="upsample"),
-        pytest.param(lambda x: upsample_displacement(x, (10, 31, 12)), id="upsample to odd"),
-        pytest.param(lambda x: exponential(x, squarings=2), id="exponential"),
+        pytest.param(
+            lambda x: upsample_displacement(x, (10, 31, 12)), id="upsample to odd", marks=SLOW
+        ),
+        pytest.param(lambda x: exponential(x, squarings=2), id="exponential", marks=SLOW),
     ],
 )
 def test_filters_and_grids(function):

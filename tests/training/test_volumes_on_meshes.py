@@ -15,6 +15,8 @@ from drivenmorph_jax.training.optimiser import OptimiserConfig, make_optimiser
 from drivenmorph_jax.training.parallel import make_backend
 from drivenmorph_jax.training.state import create_state
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (6, 16, 6)
 OPTIMISER = make_optimiser(OptimiserConfig(), 4)
 
@@ -45,7 +47,7 @@ def one_step(name, **options):
     state, metrics = made.step(state, made.place_batch(batch))
     moment = next(s for s in jax.tree.leaves(state.opt_state, is_leaf=_is_adam) if _is_adam(s)).mu
     assert metrics["largest"] > 2  # voxels: across more than one slab of eight
-    return jax.device_get((metrics, moment))
+    return {name: float(value) for name, value in metrics.items()}, jax.device_get(moment)
 
 
 def _is_adam(node):
