@@ -139,6 +139,7 @@ def draw(path: pathlib.Path, scores: Scores, *, title: str) -> None:
             for factor, row in zip(scores, means, strict=True):
                 where = (row[column], row[0])
                 ax.annotate(f"{factor:g}", where, xytext=(4, 4), textcoords="offset points")
+            ax.locator_params(axis="x", nbins=5)
             ax.set_xlabel(name)
             ax.set_ylabel("Dice" if column == 1 else "")
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=90, format="png"))

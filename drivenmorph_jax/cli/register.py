@@ -16,6 +16,8 @@ from drivenmorph_jax.progress import silent
 _DESCRIPTION = """\
 Register two brain images (NIfTI or MGH) of any orientation, spacing and shape.
 
+  drivenmorph register FIXED.nii.gz MOVING.nii.gz --output OUT
+
 Both must be brain-extracted (0 outside the brain), or come with a mask of the
 brain. They need not be aligned: an affine is found first. Written to the output
 folder, all or nothing:

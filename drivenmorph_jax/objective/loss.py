@@ -142,10 +142,11 @@ def similarity_of(cfg: LossConfig, compared: Bool[Array, "*space"] | None = None
 
     Args:
       cfg: names it.
-      compared: (D, H, W), the voxels that count; None is all.
+      compared: (D, H, W), the voxels that count; None is all. LNCC's windows see nothing else, or
+        what is not compared would still draw its edge.
     """
     functions = {
-        "lncc": functools.partial(lncc, window=cfg.lncc_window),
+        "lncc": functools.partial(lncc, window=cfg.lncc_window, seen=compared),
         "mse": mse,
         "mi": mutual_information,
         "mind": mind,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Num
 
-from drivenmorph_jax.spatial.split import AXIS, SPACE, SPREAD, map_slabs, slabs, space_devices
+from drivenmorph_jax.spatial.split import AXIS, SPACE, SPREAD, map_slabs, ranks, slabs
 
 # (slab, coordinates, first row of the slab in the volume) -> what the slab contributes to the
 # answer, (*points, c): a sum over the slabs of a volume is the answer.
@@ -100,9 +100,7 @@ def _over_slabs(function, *volumes):
     """`function(rank, *slabs)` on every device."""
     spec = slabs(4)
     in_specs = (SPREAD, *[spec] * len(volumes))
-    # Not `axis_index`: XLA refuses it in a program that it partitions over other axes as well.
-    ranks = jnp.arange(space_devices(), dtype=jnp.int32)
-    return map_slabs(function, in_specs=in_specs, out_specs=spec)(ranks, *volumes)
+    return map_slabs(function, in_specs=in_specs, out_specs=spec)(ranks(), *volumes)
 
 
 def _owner(rank, distance):

@@ -9,13 +9,13 @@ here does anything, and the traced program is that of one device.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 SPACE = "space"
 """The mesh axis over which volumes are split."""
@@ -68,35 +68,46 @@ def map_slabs(function: Callable[..., Any], *, in_specs: Any, out_specs: Any) ->
     )
 
 
+def ranks() -> Int[Array, " n"]:
+    """The place of each device among those that share a volume, for a spec of `SPREAD`.
+
+    Not `axis_index`: XLA refuses it in a program that it partitions over other axes as well.
+    """
+    return jnp.arange(space_devices(), dtype=jnp.int32)
+
+
 def stencil(
     function: Callable[..., Any],
     reach: int,
     volumes: Sequence[Num[Array, "*space c"]],
     weights: Sequence[Any] = (),
+    *,
+    beyond: Literal["zero", "edge"] = "zero",
 ) -> Any:
     """`function(*volumes, *weights)`, a window of `reach` rows to each side, of volumes that may
     be split.
 
     Args:
-      function: takes volumes to one, or a pytree, of the same number of axes and of rows, with 0
-        beyond the grid.
+      function: takes volumes to one, or a pytree, of the same number of axes and of rows.
       reach: how many rows away from its own the function looks.
       volumes: (…, D, H, W, C), of one number of axes.
       weights: pytrees that every device needs whole.
+      beyond: what the function sees beyond the grid: 0, or the nearest row.
     """
     shapes = [volume.shape for volume in volumes]
     if not is_split(*shapes) or shapes[0][AXIS] // space_devices() < reach:
         return function(*volumes, *weights)
 
-    def on_slab(volumes, weights):
-        answer = function(*(_with_halo(volume, reach) for volume in volumes), *weights)
+    def on_slab(rank, volumes, weights):
+        extended = [_with_halo(volume, reach, rank[0], beyond) for volume in volumes]
+        answer = function(*extended, *weights)
         return jax.tree.map(
             lambda y: lax.slice_in_dim(y, reach, y.shape[AXIS] - reach, axis=y.ndim + AXIS), answer
         )
 
     spec = slabs(volumes[0].ndim)
-    return map_slabs(on_slab, in_specs=(spec, WHOLE), out_specs=spec)(
-        tuple(volumes), tuple(weights)
+    return map_slabs(on_slab, in_specs=(SPREAD, spec, WHOLE), out_specs=spec)(
+        ranks(), tuple(volumes), tuple(weights)
     )
 
 
@@ -117,8 +128,8 @@ def total(function: Callable[..., Any], volumes: Sequence[Num[Array, "*space c"]
     )(*volumes)
 
 
-def _with_halo(slab, reach: int):
-    """The slab with the neighbours' nearest rows on either side; 0 beyond the volume."""
+def _with_halo(slab, reach: int, rank, beyond: str):
+    """The slab with the neighbours' nearest rows on either side."""
     if reach == 0:
         return slab
     count, axis = lax.axis_size(SPACE), slab.ndim + AXIS
@@ -127,32 +138,56 @@ def _with_halo(slab, reach: int):
     # A device that nothing is sent to receives zeros.
     before = lax.ppermute(last, SPACE, [(i, i + 1) for i in range(count - 1)])
     after = lax.ppermute(first, SPACE, [(i + 1, i) for i in range(count - 1)])
+    if beyond == "edge":
+        top = lax.slice_in_dim(slab, 0, 1, axis=axis)
+        bottom = lax.slice_in_dim(slab, slab.shape[axis] - 1, None, axis=axis)
+        before = jnp.where(rank == 0, top, before)
+        after = jnp.where(rank == count - 1, bottom, after)
     return jnp.concatenate([before, slab, after], axis=axis)
 
 
 def multiply_axis(
     matrix: Float[Array, "new old"], volume: Float[Array, "*space c"], axis: int
 ) -> Float[Array, "*out c"]:
-    """Σ_j matrix[i, j] · volume[…, j, …] along one axis of (D, H, W, C), which may be split.
+    """Σ_j matrix[i, j] · volume[…, j, …] along one axis of (D, H, W, C), which may be split."""
 
-    Along H the split is changed to D and back (two all-to-alls): every device then multiplies whole
-    columns of its own.
+    def multiply(volume, matrix):
+        return jnp.moveaxis(jnp.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
+
+    if axis - volume.ndim != AXIS:
+        return multiply(volume, matrix)
+    return columns(multiply, volume, matrix.shape[0], [matrix])
+
+
+def columns(
+    function: Callable[..., Any],
+    volume: Num[Array, "*space c"],
+    rows: int,
+    weights: Sequence[Any] = (),
+) -> Num[Array, "*out c"]:
+    """`function(volume, *weights)`, which mixes the rows of (D, H, W, C) and does nothing along D.
+
+    The split is changed from H to D and back (two all-to-alls): every device then sees whole
+    columns, of some planes.
+
+    Args:
+      function: takes a volume of any depth to one of `rows` rows.
+      volume: may be split.
+      rows: of the answer.
+      weights: pytrees that every device needs whole.
     """
-    new = (*volume.shape[:axis], matrix.shape[0], *volume.shape[axis + 1 :])
-    if axis - volume.ndim != AXIS or not is_split(volume.shape, new):
-        return _multiply_axis(matrix, volume, axis)
+    answer = (*volume.shape[:AXIS], rows, *volume.shape[AXIS + 1 :])
+    if not is_split(volume.shape, answer):
+        return function(volume, *weights)
+    h = volume.ndim + AXIS
 
-    def on_slab(matrix, slab):
+    def on_slab(slab, weights):
         depth, count = slab.shape[0], lax.axis_size(SPACE)
         padded = jnp.pad(slab, ((0, -depth % count), *[(0, 0)] * (slab.ndim - 1)))
-        columns = lax.all_to_all(padded, SPACE, split_axis=0, concat_axis=axis, tiled=True)
-        columns = _multiply_axis(matrix, columns, axis)
-        rows = lax.all_to_all(columns, SPACE, split_axis=axis, concat_axis=0, tiled=True)
-        return rows[:depth]
+        planes = lax.all_to_all(padded, SPACE, split_axis=0, concat_axis=h, tiled=True)
+        planes = function(planes, *weights)
+        slab = lax.all_to_all(planes, SPACE, split_axis=h, concat_axis=0, tiled=True)
+        return slab[:depth]
 
     spec = slabs(volume.ndim)
-    return map_slabs(on_slab, in_specs=(WHOLE, spec), out_specs=spec)(matrix, volume)
-
-
-def _multiply_axis(matrix, volume, axis: int):
-    return jnp.moveaxis(jnp.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
+    return map_slabs(on_slab, in_specs=(spec, WHOLE), out_specs=spec)(volume, tuple(weights))

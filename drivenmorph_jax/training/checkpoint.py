@@ -12,30 +12,21 @@ import orbax.checkpoint as ocp
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.progress import Say
 from drivenmorph_jax.training.checkpoint_folder import (
+    Restored,
     latest_and_best,
     move_to_new_name,
     open_manager,
+    read_checkpoint,
     read_scores,
     reason,
     remove_unfinished,
     saved_steps,
     unfinished_saves,
+    write_checkpoint,
     write_scores,
 )
-from drivenmorph_jax.training.checksum import checksum
 from drivenmorph_jax.training.processes import is_lead, wait_for_all
 from drivenmorph_jax.training.state import TrainState
-
-# Saved among the progress.
-_CHECKSUM = "checksum"
-
-
-class Restored(NamedTuple):
-    """A checkpoint read back: the state, and the JSON values saved with it."""
-
-    state: TrainState
-    progress: dict[str, Any]
-    config: dict[str, Any]
 
 
 class Weights(NamedTuple):
@@ -85,17 +76,8 @@ class Checkpoints:
         """Copy the state off the device, then write it in the background."""
         self.wait()
         self._saving = step
-        contents = checksum(state, progress, config)
         with self._failing_clearly():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    progress=ocp.args.JsonSave({**progress, _CHECKSUM: contents}),
-                    config=ocp.args.JsonSave(config),
-                ),
-                force=True,
-            )
+            write_checkpoint(self._manager, step, Restored(state, progress, config))
 
     def record_score(self, step: int, score: float) -> None:
         """Say how good the checkpoint of a step is: more is better, what is no number is not kept.
@@ -145,7 +127,7 @@ class Checkpoints:
         cause: Exception | None = None
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                restored = _read(self._manager, step, target)
+                restored = read_checkpoint(self._manager, step, target)
             except Exception as error:  # Orbax raises anything for a damaged file.
                 say(f"checkpoint {self.folder / str(step)} cannot be read ({reason(error)})")
                 unreadable.append(step)
@@ -230,7 +212,7 @@ def load_parameters(
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), saved
         )
-        restored = _read(manager, step, target)
+        restored = read_checkpoint(manager, step, target)
     except Exception as error:
         raise InputError(
             f"checkpoint {folder / str(step)} cannot be read ({reason(error)}): choose another of "
@@ -241,21 +223,3 @@ def load_parameters(
     # Without a state to read it into, it comes as a dict.
     state: Any = restored.state
     return Weights(state["ema_params"], restored.config, step)
-
-
-def _read(manager: ocp.CheckpointManager, step: int, target: Any) -> Restored:
-    """One checkpoint; raises anything where it is damaged."""
-    found = manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target),
-            progress=ocp.args.JsonRestore(),
-            config=ocp.args.JsonRestore(),
-        ),
-    )
-    state, progress, config = found["state"], found["progress"], found["config"]
-    # Absent in checkpoints of before there was one.
-    saved = progress.pop(_CHECKSUM, None)
-    if saved is not None and saved != checksum(state, progress, config):
-        raise ValueError("its contents are not those that were saved: the checksum differs")
-    return Restored(state, progress, config)

@@ -1,13 +1,12 @@
 """The folder that checkpoints lie in: how it is opened, and what faults leave behind in it."""
 
 import json
-import logging
 import os
 import pathlib
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
@@ -19,15 +18,29 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.training.checksum import checksum
+from drivenmorph_jax.training.repeated_errors import silence_repeated_errors
 
 _SCORES = "scores.json"
 # Orbax saves under this name, and renames what is complete.
 _UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp")
 
 
+# Kept among the progress.
+_CHECKSUM = "checksum"
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back: the state, and the JSON values saved with it."""
+
+    state: Any
+    progress: dict[str, Any]
+    config: dict[str, Any]
+
+
 def open_manager(folder: pathlib.Path, **options: Any) -> ocp.CheckpointManager:
     """Orbax's manager of a folder: state, progress and config under each step."""
-    logging.getLogger("absl").addFilter(_from_elsewhere)
+    silence_repeated_errors()
     return ocp.CheckpointManager(
         folder,
         item_handlers={
@@ -37,6 +50,39 @@ def open_manager(folder: pathlib.Path, **options: Any) -> ocp.CheckpointManager:
         },
         options=ocp.CheckpointManagerOptions(**options),
     )
+
+
+def write_checkpoint(manager: ocp.CheckpointManager, step: int, contents: Restored) -> None:
+    """Start to save a state with its JSON values, and a checksum of all three."""
+    sum_of_all = checksum(*contents)
+    manager.save(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(contents.state),
+            progress=ocp.args.JsonSave({**contents.progress, _CHECKSUM: sum_of_all}),
+            config=ocp.args.JsonSave(contents.config),
+        ),
+        force=True,
+    )
+
+
+def read_checkpoint(manager: ocp.CheckpointManager, step: int, target: Any) -> Restored:
+    """One checkpoint, in the shapes and on the devices of `target`; raises anything if damaged."""
+    found = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(target),
+            progress=ocp.args.JsonRestore(),
+            config=ocp.args.JsonRestore(),
+        ),
+    )
+    progress = found["progress"]
+    # Absent in checkpoints of before there was one.
+    saved = progress.pop(_CHECKSUM, None)
+    contents = Restored(found["state"], progress, found["config"])
+    if saved is not None and saved != checksum(*contents):
+        raise ValueError("its contents are not those that were saved: the checksum differs")
+    return contents
 
 
 def latest_and_best(keep: int, best_step: Callable[[], int | None]) -> PreservationPolicy:
@@ -111,8 +157,3 @@ def reason(error: BaseException) -> str:
         return error.strerror
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return re.split(r"\. (?=[A-Z])", first_line)[0][:200]
-
-
-def _from_elsewhere(record: logging.LogRecord) -> bool:
-    """Not a trace that Orbax logs of an error it also raises, which is told in one line."""
-    return f"{os.sep}orbax{os.sep}" not in record.pathname

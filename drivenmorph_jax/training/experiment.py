@@ -1,6 +1,7 @@
 """A whole training run, from its config to its last checkpoint."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -192,7 +193,7 @@ def open_batches(training: TrainingData, config: Config) -> PairLoader:
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
         # In any process: each reads its own share.
-        skip=print if config.data.on_bad_image == "skip" else None,
+        skip=functools.partial(print, flush=True) if config.data.on_bad_image == "skip" else None,
         shard_index=share.index,
         shard_count=share.count,
     )

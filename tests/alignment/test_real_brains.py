@@ -74,9 +74,8 @@ def test_between_people_random_starts_end_where_ants_does(real_data, tmp_path):
         truth = ants_affine(ants, fixed_path, moving_path, start.matrix, tmp_path)
         for _ in range(STARTS_A_PAIR):
             move = random_transform(rng, points.mean(axis=0), scaled=True)
-            moved = Volume(moving.data, move @ moving.affine)
-            there = resample(moved, *working_grid(moved, 1.3))
-            result = align(fixed.data, there.data, fixed.affine, there.affine)
+            # By its header: resampling would widen a 2 mm brain by half a voxel.
+            result = align(fixed.data, moving.data, fixed.affine, move @ moving.affine)
             back = np.linalg.inv(move) @ np.asarray(result.matrix, np.float64)
             outcomes.append((fixed_path.name, *error(back, truth, points)))
     failed = [outcome for outcome in outcomes if max(outcome[1:]) >= 1]

@@ -5,7 +5,7 @@ import pytest
 
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model import ClassicalConfig, ModelConfig, classical_demons, init
+from drivenmorph_jax.model import ClassicalConfig, ModelConfig, classical_demons, init_demons
 from drivenmorph_jax.model.smoothing import (
     LevelSmoothing,
     classical_smoothing,
@@ -25,7 +25,8 @@ CLASSICAL = ClassicalConfig(iterations=(4, 6), fluid_sigma=0.6, diffusion_sigma=
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(init, static_argnums=1)(jax.random.key(0), MODEL)
+    layers = {f"level_{level}": init_demons(jax.random.key(level)) for level in (0, 1)}
+    return {"encoder": {}, "difference": {}, "demons": layers}
 
 
 def test_regularity_scales_the_variance_of_every_gaussian_and_nothing_else(params):
@@ -54,6 +55,7 @@ def test_a_regularity_is_above_zero(regularity, params):
         classical_with_regularity(CLASSICAL, regularity)
 
 
+@pytest.mark.slow
 def test_more_regularity_is_a_smoother_map():
     spreads = []
     run = jax.jit(classical_demons, static_argnums=2)

@@ -157,6 +157,23 @@ def test_a_moving_lesion_follows_the_affine():
     np.testing.assert_allclose(found.moving[:-1, ..., 0], lesion.data[1:], atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_moving_lesion_keeps_its_size_while_the_map_is_refined():
+    """As large as the same map makes the same place of a healthy brain: it draws no edge."""
+    fixed, moving = brain("plain"), brain("plain", other=True)
+    lesion = ball(moving, middle(moving) + np.array([0, 8, 0]), 9)
+    refined = RefineConfig(iterations=40, loss=LossConfig(lncc_window=5))
+    method = refined_method(demons_method(DEMONS), refined)
+    soft = Volume(lesion.data.astype(np.float32), lesion.affine)
+    sizes = []
+    for image, given in ((moving, None), (painted(moving, lesion, 0), lesion)):
+        found = register_volumes(
+            fixed, image, method, moving_lesion=given, initial_affine=np.eye(4)
+        )
+        sizes.append(warp_volume(soft, found.displacement, fixed.affine).data.sum())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.08)
+
+
 @pytest.fixture(scope="module")
 def made():
     return canned("oblique", "thick")

@@ -5,7 +5,7 @@ import re
 
 import jax
 
-_OPERATION = re.compile(r"= (\(?[^=]*?\)?) (all-gather|all-reduce|collective-permute)(?:-start)?\(")
+_OPERATION = re.compile(r"= (.*?) (all-gather|all-reduce|collective-permute)(?:-start)?\(")
 _ARRAY = re.compile(r"\w+\[([\d,]*)\]")
 
 

@@ -44,6 +44,7 @@ def run(tmp_path: pathlib.Path, run_dir: pathlib.Path) -> subprocess.CompletedPr
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA complains of slow compilation on a busy machine
     }
     return subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False

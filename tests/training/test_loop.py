@@ -135,6 +135,22 @@ def test_a_signal_saves_and_ends_and_the_resumed_run_is_the_same(run, tiny, tmp_
     tiny.assert_trees_equal(whole, run(6, resume=True).state)
 
 
+def test_the_time_spent_waiting_for_data_is_measured_and_said(run, tiny, tmp_path, capsys):
+    class Slow(tiny.Batches):
+        def __next__(self):
+            time.sleep(0.1)
+            return super().__next__()
+
+    run(6, batches=Slow())
+    assert 0.5 < records(tmp_path)[-1]["waiting_share"] <= 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "waited for data" in line]
+    share = float(line.split("waited for data ")[1].split(" %")[0])
+    assert 50 < share <= 100
+    run(12, resume=True)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "waited for data" in line]
+    assert float(line.split("waited for data ")[1].split(" %")[0]) < share
+
+
 def test_the_loop_runs_outside_the_main_thread(run):
     ends = []
     thread = threading.Thread(target=lambda: ends.append(run(2)))
