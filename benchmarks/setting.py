@@ -52,7 +52,7 @@ def make_training(
     loss = make_pair_loss(apply, setting.loss, AugmentConfig())
     optimiser = make_optimiser(OptimiserConfig(), 1000)
     made = make_backend(backend, loss, optimiser, batch=batch, ema_decay=0.99)
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), setting.model)
+    params = random_params(setting.model)
     state = made.place_state(create_state(jax.random.key(1), params, optimiser))
     pair = phantom_pair(0, (shape[0], shape[1], shape[2]))
     images = {"fixed": pair.fixed, "moving": pair.moving}
@@ -61,3 +61,10 @@ def make_training(
         for name, image in images.items()
     }
     return made, state, made.place_batch(stacked)
+
+
+def random_params(model: ModelConfig) -> Any:
+    """Numbers in the shapes of the parameters: compiling `init` may take longer than measuring."""
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), model))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
