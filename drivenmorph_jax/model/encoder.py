@@ -125,14 +125,10 @@ class Encoder(nn.Module):
 
     def _level(self, level: int, image, mask, features) -> Features:
         cfg = self.cfg
-        learned = cfg.demon_channels - 1
-        if level == 0:
-            packed = self._dense(features[0], 8 * learned, "demon0")
-            demon = _depth_to_space(packed, image.shape[:3])
-        else:
-            demon = self._dense(features[level - 1], learned, f"demon{level}")
-        demon = _normalise(demon.astype(image.dtype), mask)
-        demon = jnp.concatenate([image, demon], axis=-1) * mask
+        demon = image * mask
+        if cfg.demon_channels > 1:
+            learned = self._learned(level, image, mask, features, cfg.demon_channels - 1)
+            demon = jnp.concatenate([demon, learned * mask], axis=-1)
         width = cfg.attention_channels if level in cfg.cross_attention else 0
         if level == 0 and width:
             packed = self._dense(features[0], 8 * width, "attention0")
@@ -143,6 +139,15 @@ class Encoder(nn.Module):
             query = jnp.zeros((*image.shape[:3], 0), image.dtype)
         norm = lax.rsqrt((query.astype(image.dtype) ** 2).sum(-1, keepdims=True) + 1e-6)
         return Features(demon, query.astype(image.dtype) * norm * mask, mask)
+
+    def _learned(self, level: int, image, mask, features, width: int):
+        """The demon channels beside the image itself."""
+        if level == 0:
+            packed = self._dense(features[0], 8 * width, "demon0")
+            demon = _depth_to_space(packed, image.shape[:3])
+        else:
+            demon = self._dense(features[level - 1], width, f"demon{level}")
+        return _normalise(demon.astype(image.dtype), mask)
 
     def _block(self, x, mask, width: int, name: str):
         x = nn.Conv(

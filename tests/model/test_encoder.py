@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drivenmorph_jax.model import encode
+from drivenmorph_jax.model import encode, init
 from drivenmorph_jax.model.encoder import (
     _depth_to_space,
     _normalise,
@@ -107,3 +107,14 @@ def test_attention_at_full_resolution(tiny, compiled_init, brain):
     params = compiled_init(jax.random.key(0), cfg)
     features = encode_jit(params["encoder"], brain(1, (6, 7, 8)), cfg)
     assert features[0].attention.shape == (6, 7, 8, cfg.attention_channels)
+
+
+def test_one_demon_channel_is_the_image_itself(tiny):
+    cfg = dataclasses.replace(tiny, demon_channels=1)
+
+    def features(key, image):
+        return encode(init(key, cfg)["encoder"], image, cfg)
+
+    image = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
+    found = jax.eval_shape(features, jax.random.key(0), image)
+    assert [level.demon.shape[-1] for level in found] == [1] * cfg.levels
