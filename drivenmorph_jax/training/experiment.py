@@ -6,20 +6,18 @@ import pathlib
 from typing import Any
 
 import jax
-from jaxtyping import Array
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import TrainingData, load_training
 from drivenmorph_jax.data.loader import PairLoader
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
-from drivenmorph_jax.model.drivenmorph import Params, init, register
-from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
 from drivenmorph_jax.training.loop import Outcome, train_loop
 from drivenmorph_jax.training.monitor import make_monitor
+from drivenmorph_jax.training.network import Network, drivenmorph
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import make_pair_loss
 from drivenmorph_jax.training.parallel import make_backend
@@ -39,11 +37,17 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
 
-def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) -> Outcome:
+def train(
+    config: Config,
+    run_dir: str | pathlib.Path,
+    *,
+    resume: bool = False,
+    network: Network | None = None,
+) -> Outcome:
     """Train as the config says, in a run folder, from the start or from its last checkpoint.
 
     With `resume` a folder without checkpoints starts from the beginning, so that a job script can
-    always pass it.
+    always pass it. With `network` that one is trained, and `config.model` is not used.
 
     Raises:
         InputError: the config, the data or the folder cannot be used.
@@ -51,7 +55,8 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     """
     cfg = config.training
     folder = open_run_folder(pathlib.Path(run_dir), resume=resume)
-    document = as_document(config)
+    network = network or drivenmorph(config.model)
+    document = as_document(config) | {"model": network.description}
     checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
     if resume:
         _check_same_model(document, checkpoints)
@@ -62,12 +67,9 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
 
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
-    params = jax.jit(init, static_argnums=1)(params_key, config.model)
-
-    def apply(params: Params, fixed: Array, moving: Array) -> Registration:
-        return register(params, fixed, moving, config.model)
-
-    loss_fn = make_pair_loss(apply, config.loss, cfg.augment, label_values=label_values(training))
+    params = network.init(params_key)
+    values = label_values(training)
+    loss_fn = make_pair_loss(network.apply, config.loss, cfg.augment, label_values=values)
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
 
     # Step, on the devices there are.
@@ -78,7 +80,7 @@ def train(config: Config, run_dir: str | pathlib.Path, *, resume: bool = False) 
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        evaluate = make_monitor(apply, held_out, jax.local_devices()[: backend.devices])
+        evaluate = make_monitor(network.apply, held_out, jax.local_devices()[: backend.devices])
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
