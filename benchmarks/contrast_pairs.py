@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from imposed import Imposed, origins, points_in
 from jaxtyping import Float
@@ -57,7 +58,8 @@ def load_contrasts(folder: pathlib.Path) -> dict[str, Volume]:
 def make_case(images: dict[str, Volume], contrast: str, deformation: Imposed) -> Case:
     """The T1 deformed and brought back as far as an affine can, and the contrast as it is."""
     fixed, original = images[contrast], images["t1"]
-    deformed = np.asarray(warp(original.data[..., None], deformation.displacement))[..., 0]
+    image, displacement = map(jnp.asarray, (original.data[..., None], deformation.displacement))
+    deformed = np.asarray(warp(image, displacement))[..., 0]
     arrays: tuple[Any, ...] = (fixed.data, deformed, fixed.affine, fixed.affine)
     world = np.asarray(align(*arrays, kind="affine", similarity="mi").matrix, np.float64)
     moving = resample(Volume(deformed, fixed.affine), fixed.shape, fixed.affine, matrix=world)

@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def make_entries(arguments: argparse.Namespace) -> list[Entry]:
-    spacing = (SPACING,) * 3
+    spacing = (SPACING, SPACING, SPACING)
     found = load_checkpoint(arguments.checkpoint) if arguments.checkpoint else load_pretrained()
     entries = []
     for name in METHODS:

@@ -1,6 +1,7 @@
 """The methods that are compared, each as one function of two arrays."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
 from own_grid import halvings, on_coarser_grid
@@ -130,28 +132,26 @@ def _other_tool(name: str, spacing: Spacing) -> Entry:
             import itk_demons
 
             settings = {"tool": _version("SimpleITK"), **itk_demons.SETTINGS}
-            run = timed(lambda f, m: itk_demons.register(name, f, m, spacing))
-        elif name.startswith("ants"):
+            demons = functools.partial(itk_demons.register, name, spacing=spacing)
+            return Entry(name, settings, timed(demons))
+        if name.startswith("ants"):
             import ants_syn
 
             settings = {"tool": _version("antspyx"), "type": ants_syn.VARIANTS[name]}
-
-            def run(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
-                return ants_syn.register(name, fixed, moving, spacing)
-
-        elif name == "dipy_syn":
+            return Entry(
+                name, settings, functools.partial(ants_syn.register, name, spacing=spacing)
+            )
+        if name == "dipy_syn":
             import dipy_syn
 
             settings = {"tool": _version("dipy"), **dipy_syn.SETTINGS}
-            run = timed(lambda f, m: dipy_syn.register(f, m, spacing))
-        else:
-            import convex_adam
+            return Entry(name, settings, timed(lambda f, m: dipy_syn.register(f, m, spacing)))
+        import convex_adam
 
-            settings = {"tool": _version("convexAdam"), **convex_adam.SETTINGS}
-            run = timed(convex_adam.register)
+        settings = {"tool": _version("convexAdam"), **convex_adam.SETTINGS}
+        return Entry(name, settings, timed(convex_adam.register))
     except ImportError as error:
         raise UnavailableError(f"{error}: install its package") from None
-    return Entry(name, settings, run)
 
 
 def compiled(method: Method) -> Run:
@@ -170,7 +170,8 @@ def refined(run: Run, cfg: RefineConfig) -> Run:
 
     def register(fixed: ndarray, moving: ndarray) -> ndarray:
         start, _ = run(fixed, moving)
-        return np.asarray(refine(start, fixed[..., None], moving[..., None], cfg).displacement)
+        pair = jnp.asarray(fixed)[..., None], jnp.asarray(moving)[..., None]
+        return np.asarray(refine(jnp.asarray(start), *pair, cfg).displacement)
 
     return timed(register, warm_up=register)
 

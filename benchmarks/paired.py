@@ -1,7 +1,7 @@
 """Whether one method is better than another on the same pairs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -37,7 +37,10 @@ def compare(one: Sequence[float], other: Sequence[float]) -> Comparison:
     half = float("nan")
     if count > 1:
         half = float(stats.t.ppf(0.975, count - 1) * stats.sem(differences))
-    p = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    p = 1.0
+    if differences.any():
+        result: Any = stats.wilcoxon(differences)
+        p = float(result.pvalue)
     return Comparison(count, mean, mean - half, mean + half, p)
 
 

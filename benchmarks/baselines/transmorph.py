@@ -6,6 +6,7 @@ paper's, and with the velocity at half resolution, as the diffeomorphic variant 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -116,8 +117,8 @@ def _patches(x: Float[Array, "d h w c"], side: int) -> Float[Array, "*patches n"
     return tokens.reshape(*(n // side for n in x.shape[:3]), -1)
 
 
-def _windows(x: Float[Array, "d h w c"], window: Sequence[int]) -> Float[Array, "b n c"]:
-    """The tokens of every window; the grid is made of whole ones."""
+def _windows(x: Any, window: Sequence[int]) -> Any:
+    """(d, h, w, c) to the tokens of every window, (b, n, c); the grid is made of whole ones."""
     d, h, w = (n // side for n, side in zip(x.shape[:3], window, strict=True))
     x = x.reshape(d, window[0], h, window[1], w, window[2], x.shape[-1])
     return x.transpose(0, 2, 4, 1, 3, 5, 6).reshape(d * h * w, -1, x.shape[-1])

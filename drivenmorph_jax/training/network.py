@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.drivenmorph import init, register
-from drivenmorph_jax.training.pair_loss import Register
+from drivenmorph_jax.model.result import Registration
+
+Image = Float[Array, "d h w 1"]
 
 
 class Network(NamedTuple):
@@ -18,14 +20,14 @@ class Network(NamedTuple):
 
     Attributes:
       init: random parameters from a key.
-      apply: (params, fixed, moving) to a registration, for one pair of (D, H, W, 1) images. Without
-        levels it cannot be supervised by its force: `loss.force_weight` has to be 0.
+      apply: (params, fixed, moving) to a registration, for one pair of images. Without levels it
+        cannot be supervised by its force: `loss.force_weight` has to be 0.
       description: the architecture as plain values, the `model` section of a run's config. A run is
         only resumed by a network of the same description.
     """
 
     init: Callable[[PRNGKeyArray], Any]
-    apply: Register
+    apply: Callable[[Any, Image, Image], Registration]
     description: dict[str, Any]
 
 
