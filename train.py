@@ -8,6 +8,7 @@ where JAX knows the cluster (SLURM, Open MPI, Cloud TPU), or else
 """
 
 import argparse
+import errno
 import pathlib
 import sys
 
@@ -20,7 +21,10 @@ from drivenmorph_jax.training.processes import join_processes
 
 
 def main() -> int:
-    """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved."""
+    """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved.
+
+    2 also for a disk that is full; the last checkpoint is then whole.
+    """
     arguments = parse_arguments()
     run_dir = arguments.run_dir or pathlib.Path("runs") / arguments.config.stem
     try:
@@ -28,10 +32,16 @@ def main() -> int:
             join_processes(arguments.coordinator, arguments.processes, arguments.process)
         config = load_config(arguments.config, arguments.overrides)
         enable_compilation_cache()
-        outcome = train(config, run_dir, resume=arguments.resume)
+        outcome = train(config, run_dir, resume=arguments.resume, profile=arguments.profile)
     except (InputError, TrainingError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except OSError as error:
+        # Output may go to the disk that is full; all else that writes has its own message.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"train.py: error: {error.strerror}: make room, and --resume", file=sys.stderr)
+        return 2
     if outcome.signal_number is not None:
         print(f"stopped by a signal after step {int(outcome.state.step)}: continue with --resume")
         return 128 + outcome.signal_number
@@ -43,6 +53,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=pathlib.Path, required=True, help="a file of configs/")
     parser.add_argument("--run-dir", type=pathlib.Path, help="default: runs/NAME of the config")
     parser.add_argument("--resume", action="store_true", help="from the run's last checkpoint")
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="FIRST:LAST",
+        help="trace these steps into RUN_DIR/profile; default: a few after compilation",
+    )
     parser.add_argument("--distributed", action="store_true", help="one process of a cluster's job")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
     parser.add_argument("--processes", type=int, metavar="N", help="how many there are")

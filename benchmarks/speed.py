@@ -20,8 +20,8 @@ import numpy as np
 from machine import describe_machine, hold_to_threads
 from rich.console import Console
 from rich.table import Table
+from setting import Setting, read_setting
 
-from drivenmorph_jax.config import Config, load_config
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.model import init, register
 from drivenmorph_jax.objective.loss import registration_loss
@@ -31,7 +31,7 @@ from drivenmorph_jax.spatial.convolution import convolve
 def main() -> None:
     arguments = parse_arguments()
     threads = hold_to_threads(arguments.threads)
-    config = load_config(arguments.config, ["data.format=phantom", *arguments.overrides])
+    config = read_setting(arguments.config, arguments.overrides)
     pair = phantom_pair(0, tuple(arguments.shape))
     fixed, moving = (jnp.asarray(x)[..., None] for x in (pair.fixed, pair.moving))
     params = jax.jit(init, static_argnums=1)(jax.random.key(0), config.model)
@@ -59,7 +59,7 @@ def main() -> None:
     print(describe_machine(threads))
 
 
-def loss(params: Any, fixed: jax.Array, moving: jax.Array, config: Config) -> jax.Array:
+def loss(params: Any, fixed: jax.Array, moving: jax.Array, config: Setting) -> jax.Array:
     registration = register(params, fixed, moving, config.model)
     return registration_loss(registration, fixed, moving, config.loss)[0]
 

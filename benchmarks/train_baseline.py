@@ -41,7 +41,13 @@ def main() -> int:
 
 
 def without_force(config: Config) -> Config:
-    """The config without the term that only ours has."""
+    """The config without the term that only ours has.
+
+    Raises:
+      InputError: it starts from weights, which are ours.
+    """
+    if config.training.initial_weights is not None:
+        raise InputError("training.initial_weights are of DrivenMorph: set them to null")
     return dataclasses.replace(config, loss=dataclasses.replace(config.loss, force_weight=0.0))
 
 

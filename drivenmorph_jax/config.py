@@ -22,7 +22,15 @@ __all__ = ["Config", "load_config", "parse_config", "save_config"]
 Section = TypeVar("Section")
 
 # Keys whose text is a path. `data.labels` may also be the name of a protocol: see _resolve.
-_PATH_KEYS = ("data.path", "data.validation_path", "data.reference", "data.cache", "data.labels")
+_PATH_KEYS = (
+    "data.path",
+    "data.validation_path",
+    "data.reference",
+    "data.cache",
+    "data.labels",
+    "data.label_maps",
+    "training.initial_weights",
+)
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Config:

@@ -123,9 +123,9 @@ def test_bad_image(kind, pair, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--regularity", "2"], "is of --refine: give --refine N"),
+        (["--regularity", "0"], "--regularity 0: give a number above 0"),
         (["--refine", "-3"], "refinement of -3 iterations: at least 0"),
-        (["--refine", "5", "--regularity", "-1"], "regularity weight of -1.0: 0 or more"),
+        (["--refine", "5", "--regularity", "nan"], "--regularity nan: give a number above 0"),
         (["--formats", "itk,nii"], "format nii: is not known: choose among itk, fsl"),
     ],
 )
@@ -241,7 +241,7 @@ def test_missing_arguments(capsys):
 
 def test_register(pair, tmp_path, capsys, monkeypatch):
     quick.quicken(monkeypatch)
-    monkeypatch.setattr(pipeline, "demons_method", lambda: quick.DEMONS)
+    monkeypatch.setattr(pipeline, "demons_method", lambda **_: quick.DEMONS)
     output = tmp_path / "out"
     labels = ["--fixed-labels", pair["fixed_labels"], "--moving-labels", pair["moving_labels"]]
     given = ["register", pair["fixed"], pair["moving"], "--output", output, *DEMONS, *labels]

@@ -67,7 +67,7 @@ def align(
     moving_affine: Float[Array | np.ndarray, "4 4"],
     *,
     kind: Kind = "affine",
-    similarity: Similarity = "ncc",
+    similarity: Similarity = "mi",
     config: AlignmentConfig = AlignmentConfig(),
 ) -> Alignment:
     """Find where each point of the fixed brain lies in the moving image.
@@ -83,7 +83,7 @@ def align(
         fixed, moving: (X, Y, Z) brain-extracted images, background 0, any shapes.
         fixed_affine, moving_affine: (4, 4), voxel to RAS mm.
         kind: what may change: "translation", "rigid" or "affine".
-        similarity: "ncc" for one contrast, "mi" for two.
+        similarity: "mi" for any contrasts; "ncc", a little faster, for one.
         config: the search's effort.
 
     Raises:

@@ -1,6 +1,9 @@
 """drivenmorph apply: images, label maps and points through a transform, or a chain of them."""
 
 import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,11 @@ Bring images and label maps of the moving image onto the fixed image's grid, or
 take points of the fixed image to the moving one (a warp pulls: points go against
 the images). --inverse goes the other way: images from the fixed onto the moving
 grid, points from the moving to the fixed image.
+
+  drivenmorph apply T2.nii.gz --labels SEG.nii.gz --transforms OUT/warp.nii.gz \\
+      --reference FIXED.nii.gz --output MOVED
+
+Several files are written all or none.
 
 Points: a CSV file with columns x,y,z in RAS mm; further columns are kept.
 (ANTs' CSV files are in LPS: change the signs of x and y.)
@@ -55,7 +63,12 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="image on whose grid to write: the fixed one (with --inverse the moving one)",
     )
-    parser.add_argument("--interpolation", choices=("linear", "cubic"), default="linear")
+    parser.add_argument(
+        "--interpolation",
+        choices=("linear", "cubic"),
+        default="linear",
+        help="of images (default linear); label maps always take the nearest voxel",
+    )
     parser.add_argument("--inverse", action="store_true", help="the inverse of the whole chain")
     add_images(parser)
     parser.add_argument(
@@ -71,6 +84,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.images import load_labels, load_volume, save_volume
     from drivenmorph_jax.images.points import load_points, save_points
+    from drivenmorph_jax.images.writing import write_all_or_none
 
     volumes = [*options.images, *options.labels]
     inputs = [*volumes, *options.points]
@@ -85,16 +99,18 @@ def run(options: argparse.Namespace, _: str) -> int:
     labels = [(path, load_labels(path)) for path in options.labels]
     tables = [(path, load_points(path)) for path in options.points]
     order = 3 if options.interpolation == "cubic" else 1
-    if options.output not in outputs.values():
-        _make_folder(options.output)
+    writers: dict[Path, Callable[[Path], None]] = {}
     if volumes and reference is not None:
         towards = _inverse(chain, reference) if options.inverse else chain
-        for path, volume in images:
-            save_volume(outputs[path], towards.warp(volume, reference, order=order))
-        for path, volume in labels:
-            save_volume(outputs[path], towards.warp(volume, reference, order=0))
+        for given, kind in ((images, order), (labels, 0)):
+            for path, volume in given:
+                warp = partial(towards.warp, volume, reference, order=kind)
+                writers[outputs[path]] = lambda place, warp=warp: save_volume(place, warp())
     for path, table in tables:
-        save_points(outputs[path], table._replace(points=_moved(chain, table.points, options)))
+        moved = table._replace(points=_moved(chain, table.points, options))
+        writers[outputs[path]] = partial(save_points, table=moved)
+    with _folder(options.output if options.output not in writers else None):
+        write_all_or_none(writers)
     for path in outputs.values():
         say(f"written to {path}")
     return 0
@@ -125,12 +141,22 @@ def _outputs(inputs: list[Path], options: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def _make_folder(path: Path) -> None:
+@contextlib.contextmanager
+def _folder(path: Path | None) -> Iterator[None]:
+    """The folder, made for what is inside; gone again if that fails."""
+    made = [] if path is None else [p for p in (path, *path.parents) if not p.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(made):
+            folder.mkdir()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"output {path}: cannot be made ({reason}): choose another") from error
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            folder.rmdir()
+        raise
 
 
 def _inverse(chain: "Transform", reference) -> "Transform":

@@ -10,8 +10,10 @@ from drivenmorph_jax.cli.method_options import (
     make_method,
 )
 from drivenmorph_jax.cli.register import report_lines
-from drivenmorph_jax.cli.terminal import say, silent
+from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import silent
 
 _DESCRIPTION = """\
 Register a brain image to a template (such as MNI's), and bring what is known of
@@ -40,9 +42,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("template", type=Path, metavar="TEMPLATE", help="image of the template")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image to register to it")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
+    add_result_options(parser, folder="folder for the results")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="mask of the image's brain")
     parser.add_argument(
         "--template-mask", type=Path, metavar="FILE", help="mask of the template's brain"
@@ -69,7 +69,6 @@ def add(commands: Any) -> None:
         action="store_true",
         help="replace earlier results in the folder, subject_space as a whole",
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
     parser.set_defaults(run=run)
 
 
@@ -94,6 +93,7 @@ def run(options: argparse.Namespace, command: str) -> int:
             mask=options.mask,
             template_labels=options.template_labels,
             template_maps=options.template_maps,
+            formats=options.formats,
             overwrite=options.overwrite,
             command=command,
             say=tell,

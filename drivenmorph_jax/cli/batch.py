@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ from drivenmorph_jax.cli.method_options import (
     check_method_options,
     make_method,
 )
-from drivenmorph_jax.cli.terminal import fail, say, silent
+from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.terminal import fail, say
+from drivenmorph_jax.progress import Say, silent
 
 if TYPE_CHECKING:
     from drivenmorph_jax.pipeline.batch import Outcome
-
-Say = Callable[[str], None]
 
 _DESCRIPTION = """\
 Register every pair of a CSV file, each as `drivenmorph register` does, into
@@ -39,8 +39,8 @@ registered is noted, and the others go on. Written after every pair:
 The network is compiled once for all pairs; Demons once for each size of brain.
 
 A run that was stopped goes on with --resume: it leaves out what is there of the
-same files (by path, none changed since), method, weights and settings, and does
-the rest, and what failed, again.
+same files (by path, none changed since), method, weights, settings and version
+of this program, and does the rest, and what failed, again.
 
 Exit code: 0 if all pairs were registered, 1 if some were not, 2 for input that
 cannot be used at all.
@@ -55,22 +55,13 @@ def add(commands: Any) -> None:
         description=_DESCRIPTION,
     )
     parser.add_argument("pairs", type=Path, metavar="PAIRS.csv", help="the pairs")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the pairs' folders"
-    )
+    add_result_options(parser, folder="folder for the pairs' folders")
     add_method_options(parser)
-    parser.add_argument(
-        "--formats",
-        default="itk",
-        metavar="LIST",
-        help="files of each map, by commas, as for register: itk (always), fsl, freesurfer, h5",
-    )
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="keep what an earlier run has done")
     earlier.add_argument(
         "--overwrite", action="store_true", help="do all again, over earlier results in the folder"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
     parser.set_defaults(run=run)
 
 
@@ -90,7 +81,7 @@ def run(options: argparse.Namespace, command: str) -> int:
             pairs,
             options.output,
             method,
-            formats=options.formats.split(","),
+            formats=options.formats,
             resume=options.resume,
             overwrite=options.overwrite,
             command=command,

@@ -13,6 +13,7 @@ from drivenmorph_jax.cli import (
     batch,
     compose,
     convert,
+    explain,
     export,
     invert,
     jacobian,
@@ -22,7 +23,7 @@ from drivenmorph_jax.cli.terminal import NAME, fail, show_warnings
 from drivenmorph_jax.errors import InputError
 
 # In the order of --help. Each module has `add(commands)`, which sets the function to run.
-_COMMANDS = (register, batch, atlas, apply, invert, compose, jacobian, convert, export)
+_COMMANDS = (register, batch, atlas, explain, apply, invert, compose, jacobian, convert, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

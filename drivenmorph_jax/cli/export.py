@@ -21,12 +21,21 @@ def add(commands: Any) -> None:
         metavar="K",
         help="of each level, finest first, in place of those of the training",
     )
+    parser.add_argument(
+        "--program",
+        type=int,
+        nargs=3,
+        metavar=("D", "H", "W"),
+        help="also write the registration of D×H×W voxels as a program that needs JAX alone "
+        "(docs/export.md)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.pipeline.export import export_weights
 
-    export_weights(options.folder, options.output, iterations=options.iterations)
+    program = None if options.program is None else tuple(options.program)
+    export_weights(options.folder, options.output, iterations=options.iterations, program=program)
     say(f"written to {options.output}")
     return 0

@@ -48,6 +48,8 @@ def run(options: argparse.Namespace, _: str) -> int:
     grid = read_grid(options.reference) or chain.grid
     if grid is None:
         raise InputError("an affine needs --reference, the fixed image, to lie on its grid")
+    if min(grid.shape) < 2:
+        raise InputError(f"a grid of {grid.shape} voxels has no slope: give one of more slices")
     determinant = world_jacobian(chain.displacement(grid), grid.affine)
     save_volume(
         options.output,

@@ -1,17 +1,16 @@
 """Options that say how to register, for the commands that do."""
 
 import argparse
+import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 
 if TYPE_CHECKING:
     from drivenmorph_jax.pipeline import Method
-
-Say = Callable[[str], None]
 
 
 def add_method_options(parser: Any) -> None:
@@ -39,14 +38,16 @@ def add_method_options(parser: Any) -> None:
     parser.add_argument(
         "--similarity",
         choices=("lncc", "mi", "mind"),
-        help="what is made alike: lncc (default) for one contrast; mi or mind across contrasts, "
-        "by the search for the affine (mutual information in both cases) and by --refine",
+        help="what --refine makes alike: lncc (default) for one contrast; mi or mind across "
+        "contrasts",
     )
     parser.add_argument(
         "--regularity",
         type=float,
-        metavar="WEIGHT",
-        help="how smooth --refine keeps the map (default 3; more is smoother)",
+        default=1.0,
+        metavar="FACTOR",
+        help="how smooth the map is kept, by the method and by --refine alike: 1 (default) is as "
+        "trained, above it smoother, below it closer to the image; useful from 0.25 to 8",
     )
 
 
@@ -54,8 +55,12 @@ def check_method_options(options: argparse.Namespace) -> None:
     """Ask before JAX is loaded, which takes seconds.
 
     Raises:
-        InputError: weights for a method that has none.
+        InputError: weights for a method that has none, or a regularity that is not above 0.
     """
+    if not (math.isfinite(options.regularity) and options.regularity > 0):
+        raise InputError(
+            f"--regularity {options.regularity:g}: give a number above 0, 1 is as trained"
+        )
     if options.method == "demons" and options.checkpoint:
         raise InputError("--method demons has no weights: leave out --checkpoint")
 
@@ -69,20 +74,17 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
     from drivenmorph_jax import pipeline
 
     if options.method == "demons":
-        method = pipeline.demons_method()
-    elif options.checkpoint:
-        method = pipeline.network_method(pipeline.load_checkpoint(options.checkpoint))
+        method = pipeline.demons_method(regularity=options.regularity)
     else:
-        method = pipeline.network_method(pipeline.load_pretrained())
-    if options.similarity in ("mi", "mind"):
-        method = pipeline.across_contrasts(method)
+        checkpoint = options.checkpoint
+        found = pipeline.load_checkpoint(checkpoint) if checkpoint else pipeline.load_pretrained()
+        method = pipeline.network_method(found, regularity=options.regularity)
     if not options.refine:
-        if options.regularity is not None:
-            raise InputError("--regularity is of --refine: give --refine N")
+        if options.similarity is not None:
+            raise InputError("--similarity is of --refine: give --refine N")
         return method
-    given = {"similarity": options.similarity, "regularity_weight": options.regularity}
-    changes = {name: value for name, value in given.items() if value is not None}
-    cfg = pipeline.refine_config(options.refine, **changes)
+    changes = {"similarity": options.similarity} if options.similarity else {}
+    cfg = pipeline.refine_config(options.refine, regularity=options.regularity, **changes)
     return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
 
 

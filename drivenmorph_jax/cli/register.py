@@ -9,10 +9,14 @@ from drivenmorph_jax.cli.method_options import (
     check_method_options,
     make_method,
 )
-from drivenmorph_jax.cli.terminal import say, silent
+from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.terminal import say
+from drivenmorph_jax.progress import silent
 
 _DESCRIPTION = """\
 Register two brain images (NIfTI or MGH) of any orientation, spacing and shape.
+
+  drivenmorph register FIXED.nii.gz MOVING.nii.gz --output OUT
 
 Both must be brain-extracted (0 outside the brain), or come with a mask of the
 brain. They need not be aligned: an affine is found first. Written to the output
@@ -51,9 +55,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("fixed", type=Path, metavar="FIXED", help="image that stays")
     parser.add_argument("moving", type=Path, metavar="MOVING", help="image that is moved onto it")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
+    add_result_options(parser, folder="folder for the results")
     add_method_options(parser)
     parser.add_argument(
         "--fixed-mask",
@@ -87,13 +89,6 @@ def add(commands: Any) -> None:
         help="write the Jacobian of the deformable part, without the affine",
     )
     parser.add_argument(
-        "--formats",
-        default="itk",
-        metavar="LIST",
-        help="files of the map, by commas: itk (always), fsl (warp_fsl.nii.gz), freesurfer "
-        "(warp_freesurfer.nii.gz), h5 (warp.h5, ITK composite)",
-    )
-    parser.add_argument(
         "--fixed-labels", type=Path, metavar="FILE", help="label map of the fixed image, for Dice"
     )
     parser.add_argument(
@@ -102,7 +97,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace earlier results in the folder"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
     parser.set_defaults(run=run)
 
 
@@ -130,7 +124,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         moving_lesion=options.moving_lesion,
         initial_affine=options.initial_affine,
         deformable_only=options.deformable_only,
-        formats=options.formats.split(","),
+        formats=options.formats,
         overwrite=options.overwrite,
         command=command,
         say=tell,

@@ -11,10 +11,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def silent(_: str) -> None:
-    """The line that --quiet leaves out."""
-
-
 def fail(message: str, *, code: int = 2) -> int:
     """One line on the error stream; returns the exit code."""
     print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)

@@ -31,6 +31,8 @@ class DataConfig:
       holdout: training subjects kept out of training for the evaluation during training.
       labels: label table: a `.tsv` of (label, name), or "freesurfer", "learn2reg_oasis",
         "dkt31", "lpba40"; null: that of the format, or a `labels.tsv` beside the data.
+      label_maps: folder of further label maps, FreeSurfer's numbers, without images, to train on
+        with `training.synthesis`; never held out.
       prealign: align each subject to the reference (affine) once; false: header geometry only.
       reference: image that defines the common grid; null: the first training subject.
       shape: voxels of the common grid, axes right, anterior, superior.
@@ -40,6 +42,9 @@ class DataConfig:
       flip: probability of a left-right flip of a training pair.
       threads: host threads that prepare batches.
       read_ahead: batches prepared ahead of the device.
+      on_bad_image: what a training subject does whose file is missing, damaged or unusable:
+        "stop" ends the run, "skip" leaves out its pairs, and counts it. The subjects that are
+        reported, and an explicit reference, always stop.
       seed: of the split and of the phantoms (the order of pairs is drawn from the run's own).
       phantom_training: phantom pairs to train on.
       phantom_validation: phantom pairs to validate on.
@@ -57,6 +62,7 @@ class DataConfig:
     label_files: str = "seg"
     holdout: int = 6
     labels: str | None = None
+    label_maps: str | None = None
     prealign: bool = True
     reference: str | None = None
     shape: tuple[int, int, int] = (48, 56, 48)
@@ -66,6 +72,7 @@ class DataConfig:
     flip: float = 0.5
     threads: int = 2
     read_ahead: int = 4
+    on_bad_image: Literal["stop", "skip"] = "stop"
     seed: int = 0
     phantom_training: int = 40
     phantom_validation: int = 8

@@ -1,7 +1,7 @@
 """All that a run needs of its data: subjects in memory, pairs, labels, for any layout."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +9,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.data.config import DataConfig
+from drivenmorph_jax.data.label_maps import list_label_maps
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
-from drivenmorph_jax.data.listing import Listing, SubjectFile
+from drivenmorph_jax.data.listing import Listing, SubjectFile, require_unique
 from drivenmorph_jax.data.phantom import phantom_pair
 from drivenmorph_jax.data.prealign import Reference, open_reference, prepare
 from drivenmorph_jax.data.protocols import label_table
@@ -18,9 +19,9 @@ from drivenmorph_jax.data.sources import list_subjects
 from drivenmorph_jax.data.split import cyclic_pairs, split_by_hash
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
-Progress = Callable[[str], None]
 IndexPairs = tuple[tuple[int, int], ...]
 
 # Phantoms reported and phantoms trained on come from seeds this far apart.
@@ -34,11 +35,13 @@ class TrainingData(NamedTuple):
       subjects: on the common grid.
       pairs: (fixed, moving) indices to draw from; None: any two different subjects.
       label_table: None where the data's protocol is unknown.
+      skipped: names of the listed subjects that cannot be used.
     """
 
     subjects: Sequence[Subject]
     pairs: IndexPairs | None
     label_table: LabelTable | None
+    skipped: tuple[str, ...] = ()
 
 
 class EvaluationData(NamedTuple):
@@ -60,7 +63,7 @@ class EvaluationData(NamedTuple):
 
 
 def load_training(
-    cfg: DataConfig, *, progress: Progress = _log.info
+    cfg: DataConfig, *, progress: Say = _log.info
 ) -> tuple[TrainingData, EvaluationData]:
     """What to train on, and the held-out part of it for the evaluation during training.
 
@@ -80,21 +83,50 @@ def load_training(
     listing = list_subjects(cfg)
     reference = open_reference(cfg, listing.training)
     table = _configured_table(cfg, listing)
-    subjects = prepare(listing.training, reference, cfg, progress=progress)
-    names = [file.name for file in listing.training]
-    index = {name: i for i, name in enumerate(names)}
+    extra = list_label_maps(cfg.label_maps) if cfg.label_maps else ()
+    listed = require_unique((*listing.training, *extra))
+    files, subjects, skipped = _usable(listed, reference, cfg, progress)
+    index = {file.name: i for i, file in enumerate(files)}
+    with_images = {file.name for file in listing.training}
     if listing.training_pairs is None:
+        names = [name for name in index if name in with_images]
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
-        training = TrainingData(_choose(subjects, [index[n] for n in kept]), None, table)
+        kept = [*kept, *(name for name in index if name not in with_images)]
+        chosen = _choose(subjects, [index[name] for name in kept])
+        training = TrainingData(chosen, None, table, skipped)
         held_pairs = cyclic_pairs(held) if held else ()
+    elif extra:
+        raise InputError("data.label_maps goes with any two subjects, not with given pairs")
     else:
-        kept_pairs, held_pairs = _hold_out_pairs(listing.training_pairs, cfg)
-        training = TrainingData(subjects, _indices(kept_pairs, index), table)
-    holdout = _evaluation(listing.training, held_pairs, subjects, table, reference)
+        pairs = tuple(pair for pair in listing.training_pairs if set(pair) <= index.keys())
+        kept_pairs, held_pairs = _hold_out_pairs(pairs, cfg)
+        training = TrainingData(subjects, _indices(kept_pairs, index), table, skipped)
+    holdout = _evaluation(files, held_pairs, subjects, table, reference)
     return training, holdout
 
 
-def load_validation(cfg: DataConfig, *, progress: Progress = _log.info) -> EvaluationData:
+def _usable(
+    files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Say
+) -> tuple[tuple[SubjectFile, ...], Sequence[Subject], tuple[str, ...]]:
+    """The files that can be used, their subjects, and the names of the others, where skipped."""
+    skipped: list[str] = []
+
+    def skip(name: str, error: InputError) -> None:
+        skipped.append(name)
+        progress(f"skipped {name}: {error}")
+
+    may_skip = cfg.on_bad_image == "skip"
+    subjects = prepare(files, reference, cfg, progress=progress, skip=skip if may_skip else None)
+    if skipped and len(subjects) < 2:
+        raise InputError(
+            f"{len(skipped)} of {len(files)} training subjects cannot be used ("
+            f"{', '.join(skipped)}): pairs need at least 2; mend the files"
+        )
+    used = tuple(file for file in files if file.name not in skipped)
+    return used, subjects, tuple(file.name for file in files if file.name in skipped)
+
+
+def load_validation(cfg: DataConfig, *, progress: Say = _log.info) -> EvaluationData:
     """The reported pairs, on the same common grid as the training data.
 
     Raises:
@@ -115,7 +147,7 @@ def load_validation(cfg: DataConfig, *, progress: Progress = _log.info) -> Evalu
     return _evaluation(listing.validation, pairs, subjects, table, reference)
 
 
-def _phantoms(cfg: DataConfig, seeds: Sequence[int], progress: Progress) -> EvaluationData:
+def _phantoms(cfg: DataConfig, seeds: Sequence[int], progress: Say) -> EvaluationData:
     subjects, truth = [], []
     # Runs with another seed see other phantoms, training and validation never share one.
     for seed in seeds:

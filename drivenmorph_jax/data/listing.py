@@ -9,7 +9,8 @@ from drivenmorph_jax.errors import InputError
 
 
 class SubjectFile(NamedTuple):
-    """Where a subject's image and labels are; `labels_path` is None where there are none."""
+    """Where a subject's image and labels are; `labels_path` is None where there are none, and
+    the image's own path where the label map is all there is."""
 
     name: str
     image_path: Path
@@ -63,12 +64,23 @@ def require_subjects(
     ordered = tuple(sorted(files, key=lambda file: file.name))
     if not ordered:
         raise InputError(f"{folder} does not look like {layout}: set data.path or data.format")
+    require_unique(ordered)
+    return ordered
+
+
+def require_unique(files: tuple[SubjectFile, ...]) -> tuple[SubjectFile, ...]:
+    """The files as they are.
+
+    Raises:
+      InputError: a name is there twice.
+    """
+    ordered = sorted(files, key=lambda file: file.name)
     for before, after in itertools.pairwise(ordered):
         if before.name == after.name:
             raise InputError(
                 f"subject {after.name} is there twice: {before.image_path} and {after.image_path}"
             )
-    return ordered
+    return files
 
 
 def strip_image_suffix(path: Path) -> str:

@@ -7,7 +7,7 @@ together hold the batches that one process would have drawn.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import grain
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int32
 from numpy import ndarray
 
 from drivenmorph_jax.data.labels import LabelTable
+from drivenmorph_jax.data.skipping import ReadablePairs, subject_names
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
 
@@ -31,6 +32,7 @@ class _Draw(NamedTuple):
     fixed: int
     moving: int
     flip: bool
+    spare: int  # seed of the choice of another pair, where this one cannot be read
 
 
 class PairLoader:
@@ -59,6 +61,7 @@ class PairLoader:
         with_names: bool = False,
         threads: int = 2,
         read_ahead: int = 4,
+        skip: Callable[[str], None] | None = None,
         shard_index: int = 0,
         shard_count: int = 1,
     ):
@@ -75,6 +78,9 @@ class PairLoader:
           with_names: whether batches hold `names`, which no device takes.
           threads: 0 prepares every batch when it is asked for.
           read_ahead: batches held ready.
+          skip: called with a line, once for each, about subjects that can no longer be read;
+            another pair, by the sample's own seed, takes the place of theirs. None: such a subject
+            raises InputError.
           shard_index: which part of every batch this process reads.
           shard_count: number of processes; a state may be continued by another number of them.
 
@@ -82,7 +88,7 @@ class PairLoader:
           InputError: too few subjects, or labels asked for that are not there.
         """
         _check(subjects, pairs, labels, label_table, flip)
-        self._subjects = subjects
+        self._readable = ReadablePairs(subjects, pairs, skip)
         self._labels: LabelMode = labels
         self._table = label_table
         self._with_names = with_names
@@ -96,7 +102,7 @@ class PairLoader:
                 fixed = index
                 moving = int(rng.integers(count - 1))
                 moving += moving >= fixed
-            return _Draw(fixed, moving, bool(rng.random() < flip))
+            return _Draw(fixed, moving, bool(rng.random() < flip), int(rng.integers(2**32)))
 
         # Whole batches are drawn before each shard takes its part: a sample is the same, and has
         # the same place in the batch, whichever shard it falls to.
@@ -146,8 +152,12 @@ class PairLoader:
         """Ends the host threads."""
         self._iterator.close()
 
+    def skipped(self) -> list[str]:
+        """Names of the subjects that this process could no longer read."""
+        return self._readable.skipped()
+
     def _load(self, draw: _Draw) -> dict[str, Any]:
-        fixed, moving = self._subjects[draw.fixed], self._subjects[draw.moving]
+        fixed, moving = self._readable.read(draw.fixed, draw.moving, spare=draw.spare)
         sample: dict[str, Any] = {
             "fixed": _image(fixed, draw.flip),
             "moving": _image(moving, draw.flip),
@@ -204,7 +214,7 @@ def _check(
 
 def _signature(subjects: Sequence[Subject], pairs: Any, *settings: Any) -> str:
     """Short hash of all that a place in the sequence depends on."""
-    names = getattr(subjects, "names", None) or [subject.name for subject in subjects]
+    names = subject_names(subjects)
     listed = None if pairs is None else [list(map(int, pair)) for pair in pairs]
     text = json.dumps([list(names), listed, settings])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Integer
@@ -21,8 +21,10 @@ from drivenmorph_jax.data.reading import read_image, read_subject
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 # Part of every key: raise it whenever a prepared subject would come out differently.
 PREPARATION_VERSION = 2
@@ -48,17 +50,24 @@ def open_reference(cfg: DataConfig, training: Sequence[SubjectFile]) -> Referenc
     Raises:
       InputError: there is no reference, or its brain does not fit the grid's shape.
     """
-    if cfg.reference is not None:
-        path = Path(cfg.reference).expanduser()
-    elif training:
-        path = training[0].image_path
-    else:
-        raise InputError("no training subject and no data.reference: no common grid")
-    volume = read_image(path)
+    path, volume = _read_reference(cfg, training)
     x, y, z = cfg.spacing or (float(step) for step in volume.spacing)
     grid = working_grid(volume, (x, y, z), shape=cfg.shape)
     _check_fit(volume, grid, path)
     return Reference(path, volume, grid)
+
+
+def _read_reference(cfg: DataConfig, training: Sequence[SubjectFile]) -> tuple[Path, Volume]:
+    if cfg.reference is not None:
+        path = Path(cfg.reference).expanduser()
+        return path, read_image(path)
+    for file in training:
+        try:
+            return file.image_path, read_image(file.image_path)
+        except InputError:
+            if cfg.on_bad_image == "stop" or file is training[-1]:
+                raise
+    raise InputError("no training subject and no data.reference: no common grid")
 
 
 def prepare(
@@ -66,7 +75,8 @@ def prepare(
     reference: Reference,
     cfg: DataConfig,
     *,
-    progress: Callable[[str], None] = _log.info,
+    progress: Say = _log.info,
+    skip: Callable[[str, InputError], None] | None = None,
 ) -> Sequence[Subject]:
     """The subjects on the common grid, in order; each is worked out once and then cached.
 
@@ -77,20 +87,40 @@ def prepare(
       reference: the common space.
       cfg: whether to align, where to cache, whether to keep all in memory.
       progress: called with a line for every subject that has to be worked out.
+      skip: called with name and error of a subject that cannot be read, or that lies outside the
+        grid; it is then left out. None: such a subject ends all.
 
     Raises:
-      InputError: a subject that cannot be read, or that lies outside the grid.
+      InputError: such a subject, where none may be skipped; a cache that cannot be written.
     """
+
+    def attempt(file: SubjectFile, step: Callable[[], Result]) -> Result | None:
+        try:
+            return step()
+        except InputError as error:
+            if skip is None:
+                raise
+            skip(file.name, error)
+            return None
+
     folder = cache_folder(cfg)
-    paths = [folder / f"{_safe(f.name)}-{_key(f, reference, cfg)}.npz" for f in files]
-    missing = [i for i, path in enumerate(paths) if read_cached(path, check_only=True) is None]
+    keys = [(file, attempt(file, lambda f=file: _key(f, reference, cfg))) for file in files]
+    paths = {file: folder / f"{_safe(file.name)}-{key}.npz" for file, key in keys if key}
+    missing = [f for f, path in paths.items() if read_cached(path, check_only=True) is None]
     start = time.monotonic()
-    for done, index in enumerate(missing):
-        write_cached(paths[index], _work_out(files[index], reference, cfg))
-        left = (time.monotonic() - start) / (done + 1) * (len(missing) - done - 1)
-        progress(f"prepared {files[index].name}: {done + 1} of {len(missing)}, {left:.0f} s left")
-    subjects = CachedSubjects(tuple(f.name for f in files), tuple(paths))
-    return tuple(subjects) if cfg.in_memory else subjects
+    for done, file in enumerate(missing, start=1):
+        subject = attempt(file, lambda f=file: _work_out(f, reference, cfg))
+        if subject is None:
+            del paths[file]
+            continue
+        write_cached(paths[file], subject)
+        left = (time.monotonic() - start) / done * (len(missing) - done)
+        progress(f"prepared {file.name}: {done} of {len(missing)}, {left:.0f} s left")
+    subjects = CachedSubjects(tuple(f.name for f in paths), tuple(paths.values()))
+    if not cfg.in_memory:
+        return subjects
+    held = [attempt(file, lambda i=index: subjects[i]) for index, file in enumerate(paths)]
+    return tuple(subject for subject in held if subject is not None)
 
 
 def cache_folder(cfg: DataConfig) -> Path:
@@ -121,7 +151,7 @@ def _work_out(file: SubjectFile, reference: Reference, cfg: DataConfig) -> Subje
         fixed, moving = reference.volume, image
         # As NumPy arrays: the search pads them on the host, without a compilation per shape.
         arrays: tuple[Any, ...] = (fixed.data, moving.data, fixed.affine, moving.affine)
-        found = align(*arrays, kind="affine")
+        found = align(*arrays, kind="affine", similarity="ncc")
         matrix = np.asarray(found.matrix, np.float64)
     shape, affine = reference.grid
     intensity = np.maximum(resample(image, shape, affine, matrix=matrix, order=1).data, 0)
@@ -158,13 +188,13 @@ def _key(file: SubjectFile, reference: Reference, cfg: DataConfig) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _identity(path: Path) -> list[Any]:
-    """Path, size and time of change: content is not read, so that a full cache opens at once."""
+def _identity(path: Path) -> str:
+    """Of the content: a data set that was copied or fetched again is not prepared again."""
     try:
-        status = path.stat()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"no file {path}: {error.strerror}") from None
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _same_file(one: Path, other: Path) -> bool:

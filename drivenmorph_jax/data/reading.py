@@ -10,6 +10,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Image, Nifti1Pair
 from nibabel.spatialimages import HeaderDataError
 
+from drivenmorph_jax.data.label_maps import read_label_map
 from drivenmorph_jax.data.listing import SubjectFile
 from drivenmorph_jax.data.pickled import read_pickled
 from drivenmorph_jax.errors import InputError
@@ -26,10 +27,14 @@ _GRID_TOLERANCE = 0.1
 def read_subject(file: SubjectFile) -> tuple[Volume, Volume | None]:
     """Image (float32) and labels (int32, or None) with axes right, anterior, superior.
 
+    Of a subject whose image is its label map, a stand-in for the image (`read_label_map`).
+
     Raises:
       InputError: a file cannot be read, the image is not brain-extracted, or the labels lie on
         another grid than the image.
     """
+    if file.image_path == file.labels_path:
+        return read_label_map(file.image_path)
     image = read_image(file.image_path)
     if (image.data != 0).mean() > _LARGEST_BRAIN_SHARE:
         raise InputError(

@@ -22,8 +22,8 @@ from scipy import stats
 
 from drivenmorph_jax.data.dataset import EvaluationData, IndexPairs
 from drivenmorph_jax.evaluation.method import Method
-from drivenmorph_jax.evaluation.study import Progress
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.progress import Say
 from drivenmorph_jax.spatial.resize import downsample, downsampled_shape, resize_displacement
 
 # Voxels of a level that enter: correlations of more are the same to two digits.
@@ -55,7 +55,7 @@ def explain(
     data: EvaluationData,
     *,
     limit: int | None = None,
-    progress: Progress = print,
+    progress: Say = print,
 ) -> dict[str, dict[str, Any]]:
     """Statistics of every level over the pairs: {"level_1": {"pearson": {"mean": …}, …}, …}.
 
@@ -71,7 +71,7 @@ def explain(
             np.asarray(data.subjects[i].image, np.float32)[..., None] for i in (fixed, moving)
         ]
         fields = level_fields(register(method.params, *images), images[0])
-        samples.append([_choose(level) for level in fields])
+        samples.append([sample_level(level) for level in fields])
         progress(f"looked into pair {place + 1} of {len(pairs)}")
     partners = control_partners(pairs)
     result = {}
@@ -189,9 +189,10 @@ def gain_kept(before: float, full: float, reduced: float) -> float:
     return (reduced - before) / (full - before) if full > before else float("nan")
 
 
-def _choose(fields: dict[str, Any]) -> LevelSample:
+def sample_level(fields: dict[str, Any]) -> LevelSample:
+    """One level of `level_fields` at its sampled voxels."""
     shape = fields["inside"].shape
-    places = _places(math.prod(shape))
+    places = sampled_places(math.prod(shape))
     force, increment, displacement = (
         np.asarray(fields[name], np.float64).reshape(-1, 3)[places]
         for name in ("force", "increment", "displacement")
@@ -203,7 +204,8 @@ def _choose(fields: dict[str, Any]) -> LevelSample:
 
 
 @functools.cache
-def _places(size: int) -> ndarray:
+def sampled_places(size: int) -> ndarray:
+    """Flat indices of the voxels that enter on a grid of this size, the same ones every time."""
     if size <= _POINTS:
         return np.arange(size)
     return np.sort(np.random.default_rng(0).choice(size, _POINTS, replace=False))

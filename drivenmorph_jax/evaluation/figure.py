@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
@@ -15,11 +15,11 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from drivenmorph_jax.evaluation.explain import level_of
+from drivenmorph_jax.evaluation.scaling import scaled
+from drivenmorph_jax.evaluation.slices import summed_force
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
-from drivenmorph_jax.spatial.resize import resize_image
 from drivenmorph_jax.spatial.sampling import warp
 
 _INK = "#20242c"
@@ -69,8 +69,8 @@ def draw_registration(
     """
     fixed, moving = (np.asarray(image, np.float32) for image in (fixed, moving))
     displacement = np.asarray(registration.displacement, np.float32)
-    warped = np.asarray(warp(jnp.asarray(moving[..., None]), jnp.asarray(displacement)))[..., 0]
-    fixed, moving, warped = (_scaled(image) for image in (fixed, moving, warped))
+    warped, determinant = (np.asarray(part) for part in _moved(moving, displacement))
+    fixed, moving, warped = (scaled(image) for image in (fixed, moving, warped))
     if axial is None:
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
     here = _slice_geometry(fixed[..., axial] != 0, spacing)
@@ -81,7 +81,7 @@ def draw_registration(
         figure.suptitle(f"{title}   axial slice {axial}".strip(), fontsize=12, fontweight="bold")
         _draw_images(axes[0, :3], (fixed, moving, warped), here, axial)
         _draw_differences(axes[0, 3:], fixed, (moving, warped), here, axial)
-        _draw_map(axes[1, :2], displacement, here, axial)
+        _draw_map(axes[1, :2], displacement, determinant, here, axial)
         _draw_force(axes[1, 2:], fixed, registration, here, axial, spacing)
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))
 
@@ -89,23 +89,16 @@ def draw_registration(
 def total_force(
     registration: Registration, shape: Sequence[int], spacing: Sequence[float]
 ) -> Float[ndarray, "d h w 3"]:
-    """The sum of all driving forces of all levels on the full grid, feature² per mm.
-
-    A force counts per voxel of its level, as a covector does: per mm it is divided by the voxel.
-    """
-    total = np.zeros((*shape, 3), np.float32)
-    for step in registration.levels:
-        force = step.driving_force.sum(0)
-        level = level_of(force.shape[:3], shape)
-        per_mm = np.asarray(force) / (2**level * np.asarray(spacing, np.float32))
-        total += np.asarray(resize_image(per_mm, shape, factor=2.0**level))
-    return total
+    """`summed_force` on the host."""
+    # Operation by operation JAX compiles each of them, for seconds.
+    summed = jax.jit(summed_force, static_argnums=(1, 2))
+    return np.asarray(summed(registration, tuple(shape), tuple(map(float, spacing))))
 
 
-def _scaled(image) -> ndarray:
-    """Mean square 1 inside the brain, as the registration sees it."""
-    inside = image[image != 0]
-    return image / np.sqrt(np.mean(inside**2)) if inside.size else image
+@jax.jit
+def _moved(moving, displacement):
+    """The moved image, and the determinant of the map."""
+    return warp(moving[..., None], displacement)[..., 0], jacobian_determinant(displacement)
 
 
 def _slice_geometry(brain, spacing) -> Slice:
@@ -147,7 +140,7 @@ def _draw_differences(axes, fixed, others, here: Slice, axial: int) -> None:
         _bar(shown, ax, "intensity / brain RMS")
 
 
-def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
+def _draw_map(axes, displacement, determinant, here: Slice, axial: int) -> None:
     grid_axis, jacobian_axis = axes
     x, y = here.centres
     step = (x[1] - x[0], y[1] - y[0])
@@ -164,7 +157,6 @@ def _draw_map(axes, displacement, here: Slice, axial: int) -> None:
     grid_axis.contour(x, y, here.brain, levels=[0.5], colors="#9aa2af", linewidths=0.8)
     grid_axis.set_aspect("equal")
     _frame(grid_axis, f"deformation grid, every {every * step[0]:.3g} mm", here)
-    determinant = np.asarray(jacobian_determinant(jnp.asarray(displacement)))
     inside = np.where(here.brain, determinant[..., axial].T, np.nan)
     spread = max(np.nanmax(np.abs(inside - 1)), 0.05) if here.brain.any() else 1.0
     spread = min(float(spread), 1.0)

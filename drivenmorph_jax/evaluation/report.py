@@ -13,8 +13,9 @@ from drivenmorph_jax.data.dataset import EvaluationData
 from drivenmorph_jax.evaluation.explain import explain, gain_kept, without_residual
 from drivenmorph_jax.evaluation.figure import draw_registration
 from drivenmorph_jax.evaluation.method import Method
-from drivenmorph_jax.evaluation.study import Progress, Row, run_study, spacing_of, summarise
+from drivenmorph_jax.evaluation.study import Row, run_study, spacing_of, summarise
 from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.progress import Say
 
 
 class Report(NamedTuple):
@@ -38,7 +39,7 @@ def evaluate(
     *,
     settings: Any = None,
     limit: int | None = None,
-    progress: Progress = print,
+    progress: Say = print,
 ) -> Report:
     """Write pairs.csv, summary.json, explain.json and figure.png into a folder.
 

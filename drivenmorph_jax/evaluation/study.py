@@ -19,8 +19,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation.method import Method
 from drivenmorph_jax.evaluation.pair import PairScore, score_pair
 from drivenmorph_jax.images.writing import write_atomically
-
-Progress = Callable[[str], None]
+from drivenmorph_jax.progress import Say
 
 
 class Row(NamedTuple):
@@ -39,7 +38,7 @@ def run_study(
     settings: Any = None,
     limit: int | None = None,
     devices: Sequence[Any] | None = None,
-    progress: Progress = print,
+    progress: Say = print,
 ) -> list[Row]:
     """Register and score every pair that the table does not hold yet.
 

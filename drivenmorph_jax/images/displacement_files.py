@@ -10,6 +10,7 @@ from nibabel.nifti1 import Nifti1Pair
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.compression import write_nifti
 from drivenmorph_jax.images.geometry import check_affine
 from drivenmorph_jax.images.volume import nifti_image
 from drivenmorph_jax.images.writing import write_atomically
@@ -61,7 +62,7 @@ def field_image(
     if not np.isfinite(vectors).all():
         raise ValueError(f"{name} holds NaN or infinite vectors")
     check_affine(np.asarray(affine), f"{name} field {path}")
-    image = nifti_image(vectors.astype(np.float32), affine)
+    image = nifti_image(vectors.astype(np.float32, copy=False), affine)
     image.header.set_intent(code, name=name)
     image.header["descrip"] = description.encode("ascii")
     assert image.shape == vectors.shape and intent(image) == code
@@ -83,4 +84,4 @@ def save_field(path: str | os.PathLike, image: nib.Nifti1Image) -> None:
     path = pathlib.Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: fields are written as .nii or .nii.gz: change the ending")
-    write_atomically(path, lambda temporary: nib.save(image, temporary))
+    write_atomically(path, lambda temporary: write_nifti(image, temporary))

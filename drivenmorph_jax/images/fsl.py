@@ -7,6 +7,7 @@ So both images must be at hand, to write and to read. A file does not say which 
 
 import os
 import pathlib
+import warnings
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +29,7 @@ from drivenmorph_jax.images.writing import write_atomically
 
 FNIRT_INTENT = 2006
 _COEFFICIENTS = (2007, 2008, 2009)
-# Brains differ by less; absolute coordinates taken for displacements give some eight.
+# Brains differ by less.
 _VOLUME_RATIOS = (0.25, 4.0)
 
 
@@ -100,11 +101,11 @@ def read_fsl_displacement(
     x, y, z = vectors.shape[:3]
     to_fixed = fsl_coordinates(Grid((x, y, z), affine))
     from_moving = np.linalg.inv(fsl_coordinates(moving))
+    _refuse_absolute(vectors, affine, to_fixed, from_moving, title)
     displacement = np.empty(vectors.shape, dtype=np.float32)
     for planes, points in slabs((x, y, z), affine):
         there = apply_affine(from_moving, apply_affine(to_fixed, points) + vectors[planes])
         displacement[planes] = there - points
-    _refuse_absolute(displacement, affine, title)
     return displacement, affine
 
 
@@ -143,21 +144,39 @@ def read_fsl_affine(path: str | os.PathLike, fixed: Grid, moving: Grid) -> Float
     if not pathlib.Path(path).is_file():
         raise InputError(f"{title}: no such file: check the path")
     try:
-        flirt = np.loadtxt(path, ndmin=2).reshape(4, 4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of an empty file, which is refused here.
+            flirt = np.loadtxt(path, ndmin=2).reshape(4, 4)
     except (OSError, ValueError) as error:
         raise InputError(f"{title}: is not four rows of four numbers: write it again") from error
     check_matrix(flirt, title)
     return np.linalg.inv(fsl_coordinates(moving)) @ np.linalg.inv(flirt) @ fsl_coordinates(fixed)
 
 
-def _refuse_absolute(displacement: ndarray, affine: ndarray, title: str) -> None:
-    """FSL's absolute coordinates look like displacements; but the map they give is absurd."""
+def _refuse_absolute(
+    vectors: Float[ndarray, "x y z 3"],
+    affine: Float[ndarray, "4 4"],
+    to_fixed: Float[ndarray, "4 4"],
+    from_moving: Float[ndarray, "4 4"],
+    title: str,
+) -> None:
+    """FSL's absolute coordinates look like displacements; but the map they give is absurd.
+
+    Read as what they are not, coordinates and displacements alike turn, mirror or stretch the
+    brain by the images' own axes. The reading whose mean derivative is the nearer to no change of
+    shape is taken for the right one: it is, up to turns of 45°, whatever the images' axes.
+    """
     slopes = np.stack(
-        [np.diff(displacement, axis=axis).mean(axis=(0, 1, 2)) for axis in range(3)], axis=-1
+        [np.diff(vectors, axis=axis).mean(axis=(0, 1, 2)) for axis in range(3)], axis=-1
     )
-    ratio = np.linalg.det(np.eye(3) + slopes @ np.linalg.inv(affine[:3, :3]))
+    absolute = from_moving[:3, :3] @ slopes @ np.linalg.inv(affine[:3, :3])
+    relative = absolute + from_moving[:3, :3] @ to_fixed[:3, :3]
+    mend = "give a relative warp (convertwarp --relout)"
+    if np.linalg.norm(absolute - np.eye(3)) < np.linalg.norm(relative - np.eye(3)):
+        raise InputError(f"{title}: holds absolute coordinates: {mend}")
+    ratio = np.linalg.det(relative)
     if not _VOLUME_RATIOS[0] < ratio < _VOLUME_RATIOS[1]:
         raise InputError(
-            f"{title}: changes volumes {ratio:.2g}-fold: give a relative warp (convertwarp "
-            "--relout), and the moving image that it was made for"
+            f"{title}: changes volumes {ratio:.2g}-fold: {mend}, and the moving image that it was "
+            "made for"
         )

@@ -47,3 +47,8 @@ def shear(affine: np.ndarray) -> float:
 def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(4, 4) applied to points (..., 3)."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def to_lps(vectors: np.ndarray) -> np.ndarray:
+    """RAS components (..., 3) in LPS, or back, of the same type; what is 0 is +0, in long runs."""
+    return vectors * LPS.astype(vectors.dtype) + vectors.dtype.type(0)

@@ -16,7 +16,7 @@ from drivenmorph_jax.images.displacement_files import (
     open_field,
     save_field,
 )
-from drivenmorph_jax.images.geometry import LPS
+from drivenmorph_jax.images.geometry import LPS, to_lps
 
 VECTOR_INTENT = 1007
 
@@ -40,7 +40,7 @@ def write_itk_displacement(
     """
     displacement = np.asarray(displacement)
     check_displacement(displacement)
-    vectors = (displacement * LPS)[:, :, :, None, :]
+    vectors = to_lps(displacement)[:, :, :, None, :]
     image = field_image(
         path, vectors, affine, code=VECTOR_INTENT, description="pull-back displacement, LPS mm"
     )

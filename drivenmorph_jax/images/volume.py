@@ -8,11 +8,11 @@ import os
 import pathlib
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.compression import write_nifti
 from drivenmorph_jax.images.reading import image_affine, open_image, read_voxels
 from drivenmorph_jax.images.writing import write_atomically
 
@@ -113,9 +113,9 @@ def save_volume(path: str | os.PathLike, volume: Volume, *, description: str = "
     path = pathlib.Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: images are written as .nii or .nii.gz: change the ending")
-    image = nifti_image(volume.data.astype(_file_dtype(volume.data)), volume.affine)
+    image = nifti_image(volume.data.astype(_file_dtype(volume.data), copy=False), volume.affine)
     image.header["descrip"] = description[:79].encode("ascii", "replace")
-    write_atomically(path, lambda temporary: nib.save(image, temporary))
+    write_atomically(path, lambda temporary: write_nifti(image, temporary))
 
 
 def nifti_name(path: str | os.PathLike) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from drivenmorph_jax.images.geometry import apply_affine
+from drivenmorph_jax.images.threads import in_threads
 from drivenmorph_jax.images.volume import Volume
 
 # Planes handled at once: bounds the float64 coordinates of a 256³ grid to some 25 MB.
@@ -49,8 +50,9 @@ def world_displacement(
     linear = np.asarray(matrix, dtype=np.float64) @ np.asarray(grid_affine, dtype=np.float64)
     result = np.empty((*shape, 3), dtype=np.float32)
     field = np.asarray(displacement)
-    local = [
-        ndimage.affine_transform(
+
+    def component(axis: int) -> np.ndarray:
+        return ndimage.affine_transform(
             field[..., axis],
             to_grid,
             output_shape=tuple(shape),
@@ -58,8 +60,8 @@ def world_displacement(
             mode="nearest",
             output=np.float32,
         )
-        for axis in range(3)
-    ]
+
+    local = in_threads(component, range(3))
     for planes, points in slabs(shape, affine):
         steps = np.stack([part[planes] for part in local], axis=-1)
         result[planes] = apply_affine(matrix, points) - points + steps @ linear[:3, :3].T
@@ -131,12 +133,13 @@ def transform_points(
     """Fixed-world points (..., 3) in RAS mm to moving-world points, by the pull-back field."""
     points = np.asarray(points, dtype=np.float64)
     voxels = apply_affine(np.linalg.inv(affine), points.reshape(-1, 3)).T
-    steps = [
-        ndimage.map_coordinates(
+
+    def component(axis: int) -> np.ndarray:
+        return ndimage.map_coordinates(
             displacement[..., axis], voxels, order=1, mode="nearest", output=np.float64
         )
-        for axis in range(3)
-    ]
+
+    steps = in_threads(component, range(3))
     return points + np.stack(steps, axis=-1).reshape(points.shape)
 
 

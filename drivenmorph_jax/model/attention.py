@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.spatial import split
+
 MIN_TEMPERATURE = 0.03
 """Floor of τ: keeps exp(-2/τ) above the smallest float32."""
 
@@ -45,6 +47,12 @@ def local_cross_attention(
       query_fixed, query_moving: unit-norm projections of fixed and warped moving image.
       value_fixed, value_moving: the demon channels that are read at the attended places.
     """
+    return split.stencil(
+        _local_cross_attention, 1, [query_fixed, query_moving, value_fixed, value_moving], [params]
+    )
+
+
+def _local_cross_attention(query_fixed, query_moving, value_fixed, value_moving, params):
     # Of the 27 offsets in lexicographic order, entry 26 - k is the opposite of entry k.
     bias = params["bias"][np.minimum(np.arange(27), 26 - np.arange(27))]
     temperature = MIN_TEMPERATURE + jnp.exp(params["log_temperature"])
@@ -114,8 +122,8 @@ class TokenAttention(nn.Module):
         side = max(grid) if np.prod(grid) <= self.global_tokens else self.window
         windows = tuple(min(side, n) for n in grid)
         pooled = nn.RMSNorm(name="norm", dtype=self.dtype)(pooled)
-        blocks = _partition(pooled, windows)
-        inside = _partition(present, windows)[..., 0] > 0
+        blocks = _to_blocks(pooled, windows)
+        inside = _to_blocks(present, windows)[..., 0] > 0
         query, key, value = (
             nn.Dense(width, use_bias=False, name=n, dtype=self.dtype)(blocks)
             for n in ("query", "key", "value")
@@ -126,7 +134,7 @@ class TokenAttention(nn.Module):
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
         mixed = jnp.einsum("bqk,bkc->bqc", weights, value)
         mixed = nn.Dense(width, use_bias=False, name="output", dtype=self.dtype)(mixed)
-        mixed = _unpartition(mixed, windows, grid).astype(tokens.dtype)
+        mixed = _from_blocks(mixed, windows, grid).astype(tokens.dtype)
         if patch > 1:
             mixed = jnp.repeat(jnp.repeat(jnp.repeat(mixed, 2, 0), 2, 1), 2, 2)
         return tokens + mixed[: shape[0], : shape[1], : shape[2]]
@@ -139,6 +147,32 @@ def _pool(x, patch: int):
     window = (patch, patch, patch, 1)
     zero = np.zeros((), x.dtype)
     return lax.reduce_window(x, zero, lax.add, window, window, "VALID") / patch**3
+
+
+def _to_blocks(x, windows):
+    """`_partition`. Of a volume that is split over devices, windows that lie within a slab stay
+    there; where the slabs cut windows, the tokens are gathered and the windows divided anew."""
+    if not _within_slabs(x.shape, windows):
+        return split.hold(_partition(split.hold(x, split.WHOLE), windows), split.SPREAD)
+    return split.map_slabs(
+        lambda slab: _partition(slab, windows), in_specs=split.slabs(4), out_specs=split.SPREAD
+    )(x)
+
+
+def _from_blocks(blocks, windows, grid):
+    """Inverse of `_to_blocks`."""
+    if not _within_slabs((*grid, 1), windows):
+        return split.keep(_unpartition(blocks, windows, grid))
+    slab = (grid[0], grid[1] // split.space_devices(), grid[2])
+    return split.map_slabs(
+        lambda blocks: _unpartition(blocks, windows, slab),
+        in_specs=split.SPREAD,
+        out_specs=split.slabs(4),
+    )(blocks)
+
+
+def _within_slabs(shape, windows) -> bool:
+    return split.is_split(shape) and shape[1] // split.space_devices() % windows[1] == 0
 
 
 def _partition(x, windows):

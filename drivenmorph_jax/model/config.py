@@ -10,6 +10,9 @@ from typing import Literal
 
 from drivenmorph_jax.errors import InputError
 
+Remat = Literal["none", "iterations", "levels"]
+"""What a derivative of the registration works out again instead of keeping it in memory."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -179,6 +179,7 @@ def demons_scan(
     iterations: int,
     *,
     unroll: bool = False,
+    recompute: bool = True,
 ):
     """Alternate force and step under `lax.scan`, the body under `jax.checkpoint` (of one
     iteration there is nothing to save).
@@ -189,6 +190,7 @@ def demons_scan(
       displacement: u at the start, voxels of the level, (d, h, w, 3); or any pytree that holds it.
       iterations: K.
       unroll: write the iterations out; convolutions inside a scan are slow on CPU.
+      recompute: keep of each iteration its start alone, and work it out again for the derivative.
 
     Returns:
       (u after K iterations, records with a leading axis K).
@@ -197,7 +199,7 @@ def demons_scan(
     def body(u, _):
         return step(force_at(u), u)
 
-    if iterations > 1:
+    if recompute and iterations > 1:
         body = jax.checkpoint(body, prevent_cse=False)
     return lax.scan(body, displacement, None, length=iterations, unroll=unroll or 1)
 

@@ -1,5 +1,6 @@
 """DrivenMorph: a pyramid of driving force and Demons layer, coarse to fine."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     apply_velocity,
@@ -63,6 +64,7 @@ def register(
     cfg: ModelConfig,
     *,
     ignored: Ignored | None = None,
+    remat: Remat = "iterations",
 ) -> Registration:
     """Displacement that carries the fixed grid into the moving image.
 
@@ -72,12 +74,19 @@ def register(
         roughly aligned (affine).
       cfg: the architecture that the parameters belong to.
       ignored: where the images are not to be compared.
+      remat: what a derivative works out again: "none" keeps all, "iterations" of each iteration
+        its start, "levels" also of each level and of the encoder what goes in and out. From one
+        to the next it takes less memory and more time; the values are the same.
 
     Returns:
       The displacement in voxels of the fixed grid, with velocity and driving force of every level.
     """
-    pair = jnp.stack([fixed, moving])
-    features = jax.vmap(lambda image: encode(params["encoder"], image, cfg))(pair)
+
+    def encode_pair(encoder_params, pair):
+        return jax.vmap(lambda image: encode(encoder_params, image, cfg))(pair)
+
+    whole = jax.checkpoint if remat == "levels" else lambda function: function
+    features = whole(encode_pair)(params["encoder"], jnp.stack([fixed, moving]))
     fixed_features = jax.tree.map(lambda x: x[0], features)
     moving_features = jax.tree.map(lambda x: x[1], features)
     ignored_at = ignored_pyramid(ignored, cfg.levels)
@@ -89,15 +98,15 @@ def register(
             displacement = jnp.zeros((*shape, 3), at_fixed.demon.dtype)
         else:
             displacement = _up_to(displacement, shape)
-        result = register_level(
+        at_level = functools.partial(
+            register_level, cfg=cfg, level=level, ignored=ignored_at[level], remat=remat
+        )
+        result = whole(at_level)(
             params["difference"][f"level_{level}"],
             params["demons"][f"level_{level}"],
             at_fixed,
             at_moving,
             displacement,
-            cfg,
-            level=level,
-            ignored=ignored_at[level],
         )
         displacement = result.displacement
         results.append(result)
@@ -125,6 +134,7 @@ def register_level(
     *,
     level: int,
     ignored: Ignored | None = None,
+    remat: Remat = "iterations",
 ) -> LevelResult:
     """K iterations of force and Demons layer at one level.
 
@@ -135,6 +145,7 @@ def register_level(
       cfg: the architecture.
       level: which one; the architecture says how many iterations it takes.
       ignored: where the images are not to be compared, on the level's grid.
+      remat: see `register`; the level as a whole is the caller's.
     """
     layer = DemonsConfig(cfg.max_step, cfg.squarings_at(level), cfg.update == "diffeomorphic")
 
@@ -162,7 +173,11 @@ def register_level(
         return (taken.displacement, force_displacement), record
 
     (displacement, force_displacement), record = demons_scan(
-        force_at, step, (displacement, displacement), cfg.iterations[level]
+        force_at,
+        step,
+        (displacement, displacement),
+        cfg.iterations[level],
+        recompute=remat != "none",
     )
     return LevelResult(displacement, force_displacement, *record)
 

@@ -7,6 +7,7 @@ first by something plausible.
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.difference import Force
@@ -15,7 +16,10 @@ from drivenmorph_jax.spatial.sampling import warp
 
 
 class Ignored(NamedTuple):
-    """The share of each voxel that is not compared, 0 to 1.
+    """The share of each voxel that is not compared, 0 to 1; more is as 1.
+
+    Coarse voxels have the mean of their fine ones: shares far above 1 reach every coarse voxel that
+    touches the region.
 
     Attributes:
       fixed, moving: (d, h, w, 1), on the grids of their images.
@@ -36,7 +40,8 @@ def ignored_pyramid(ignored: Ignored | None, levels: int) -> list[Ignored | None
 
 def compared(ignored: Ignored, displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
     """Share of each voxel of the fixed grid that counts in both images, under a displacement."""
-    return (1 - ignored.fixed) * (1 - warp(ignored.moving, displacement))
+    fixed, moving = jnp.maximum(1 - ignored.fixed, 0), 1 - warp(ignored.moving, displacement)
+    return fixed * jnp.maximum(moving, 0)
 
 
 def mask_force(

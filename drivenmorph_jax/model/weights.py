@@ -96,7 +96,25 @@ def load_weights(folder: str | os.PathLike) -> Weights:
     wrong = _mismatch(arrays, model)
     if wrong:
         raise InputError(f"{path} does not fit its architecture: {wrong}: get it again")
-    return Weights(_nested(arrays, model), model, document.get("metadata") or {})
+    params = nested_parameters(jax.tree.map(jax.numpy.asarray, arrays), model)
+    return Weights(params, model, document.get("metadata") or {})
+
+
+def start_from(folder: str | os.PathLike, model: ModelConfig) -> Params:
+    """The parameters in a folder, as the start of a network whose parameters have their shapes.
+
+    What carries no parameters (iterations, squarings) may differ between the two architectures.
+
+    Raises:
+      InputError: there are none, they are damaged, or a shape differs.
+    """
+    params = load_weights(folder).params
+    wrong = _mismatch({name: np.asarray(leaf) for name, leaf in _flat(params)}, model)
+    if wrong:
+        raise InputError(
+            f"weights {folder} cannot start this model: {wrong}: give weights of its channels"
+        )
+    return params
 
 
 def is_weights_folder(folder: str | os.PathLike) -> bool:
@@ -112,14 +130,19 @@ def _flat(params: Params, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _nested(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Params:
-    """The arrays in the tree of the architecture: subtrees without a parameter are kept."""
+def flat_parameters(model: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of an architecture's parameters, by their names in the weights file."""
+    return dict(_flat(_expected(model)))
+
+
+def nested_parameters(arrays: Mapping[str, Any], model: ModelConfig) -> Params:
+    """Arrays by name, in the tree of the architecture: subtrees without a parameter are kept."""
 
     def fill(tree: Mapping[str, Any], prefix: str) -> Params:
         return {
             name: fill(value, f"{prefix}{name}/")
             if isinstance(value, Mapping)
-            else jax.numpy.asarray(arrays[prefix + name])
+            else arrays[prefix + name]
             for name, value in tree.items()
         }
 
@@ -133,7 +156,7 @@ def _expected(model: ModelConfig) -> Params:
 
 def _mismatch(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> str | None:
     """What is wrong with the arrays as parameters of the architecture, None where nothing is."""
-    expected = {name: leaf.shape for name, leaf in _flat(_expected(model))}
+    expected = {name: leaf.shape for name, leaf in flat_parameters(model).items()}
     for name, shape in expected.items():
         if name not in arrays:
             return f"{name} is missing"

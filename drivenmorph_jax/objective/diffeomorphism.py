@@ -69,8 +69,10 @@ def ndv_percent(displacement: ArrayLike, *, mask: ArrayLike | None = None) -> fl
         return padded[window] - displacement + np.asarray(step, np.float64)
 
     volume = np.zeros(displacement.shape[:3])
+    unit = np.eye(3, dtype=int)
+    along = [{s: s * edge(*unit[axis] * s) for s in (1, -1)} for axis in range(3)]
     for signs in itertools.product((1, -1), repeat=3):
-        edges = [s * edge(*np.eye(3, dtype=int)[axis] * s) for axis, s in enumerate(signs)]
+        edges = (there[s] for there, s in zip(along, signs, strict=True))
         volume += np.maximum(-_determinant(*edges), 0)
     for corners in (
         ((-1, -1, 0), (-1, 0, -1), (0, -1, -1)),

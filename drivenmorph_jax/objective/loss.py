@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective.consistency import inverse_consistency
 from drivenmorph_jax.objective.force import (
     ForceLevels,
@@ -31,6 +32,8 @@ class LossConfig:
 
     Attributes:
       similarity: lncc or mse for one contrast, mi or mind across contrasts; over both brains.
+      similarity_weight: of the similarity; at 0, for images that cannot be compared, the force is
+        supervised by soft Dice.
       lncc_window: odd width of the lncc windows, in voxels.
       regularity: diffusion (first derivatives) or bending (second derivatives).
       regularity_weight: of the regularity, in the main term and in the force supervision alike.
@@ -41,6 +44,7 @@ class LossConfig:
     """
 
     similarity: Literal["lncc", "mse", "mi", "mind"] = "lncc"
+    similarity_weight: float = 1.0
     lncc_window: int = 5
     regularity: Literal["diffusion", "bending"] = "diffusion"
     regularity_weight: float = 1.0
@@ -48,6 +52,13 @@ class LossConfig:
     dice_weight: float = 0.0
     jacobian_weight: float = 0.0
     inverse_consistency_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.similarity_weight or self.dice_weight):
+            raise InputError(
+                "loss.similarity_weight and loss.dice_weight are both 0: nothing would bring the "
+                "images together"
+            )
 
 
 class Registered(ForceLevels, Protocol):
@@ -70,7 +81,7 @@ def registration_loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Σ weight · term over the terms of `cfg`, and the terms by name, unweighted.
 
-        similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_j·jacobian + w_i·inverse
+        w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_j·jacobian + w_i·inverse
 
     Args:
       registration: its `displacement` (D, H, W, 3) pulls the moving image back, and its `levels`
@@ -82,7 +93,7 @@ def registration_loss(
       backward: (D, H, W, 3), the displacement of the exchanged pair, for inverse consistency.
 
     Returns:
-      The loss, and its terms: "similarity" always; "regularity", "force", "dice", "jacobian" and
+      The loss, and its terms: "similarity", "regularity", "force", "dice", "jacobian" and
       "inverse_consistency" where their weight is not 0.
 
     Raises:
@@ -90,25 +101,29 @@ def registration_loss(
     """
     similarity, regularity = similarity_of(cfg), regularity_of(cfg)
     displacement = registration.displacement
-    weights = {"similarity": 1.0}
-    terms = {"similarity": similarity(fixed, warp(moving, displacement))}
+    weights, terms = {}, {}
+    if cfg.similarity_weight:
+        weights["similarity"] = cfg.similarity_weight
+        terms["similarity"] = similarity(fixed, warp(moving, displacement))
     if cfg.regularity_weight:
         weights["regularity"] = cfg.regularity_weight
         terms["regularity"] = regularity(displacement)
     if cfg.force_weight:
         weights["force"] = cfg.force_weight
+        compared = (fixed, moving)
+        if not cfg.similarity_weight:
+            compared = _one_hot_pair(fixed_labels, moving_labels, label_values, "force_weight")
+            similarity = soft_dice
         terms["force"] = force_supervision(
-            fixed,
-            moving,
+            *compared,
             registration,
             similarity=similarity,
             regularity_weight=cfg.regularity_weight,
             regularity=regularity,
         )
     if cfg.dice_weight:
-        if fixed_labels is None or moving_labels is None or not label_values:
-            raise ValueError("dice_weight needs fixed_labels, moving_labels and label_values")
         weights["dice"] = cfg.dice_weight
+        _require_labels(fixed_labels, moving_labels, label_values, "dice_weight")
         terms["dice"] = _dice(fixed_labels, moving_labels, displacement, tuple(label_values))
     if cfg.jacobian_weight:
         weights["jacobian"] = cfg.jacobian_weight
@@ -127,10 +142,11 @@ def similarity_of(cfg: LossConfig, compared: Bool[Array, "*space"] | None = None
 
     Args:
       cfg: names it.
-      compared: (D, H, W), the voxels that count; None is all.
+      compared: (D, H, W), the voxels that count; None is all. LNCC's windows see nothing else, or
+        what is not compared would still draw its edge.
     """
     functions = {
-        "lncc": functools.partial(lncc, window=cfg.lncc_window),
+        "lncc": functools.partial(lncc, window=cfg.lncc_window, seen=compared),
         "mse": mse,
         "mi": mutual_information,
         "mind": mind,
@@ -152,6 +168,16 @@ def regularity_of(cfg: LossConfig) -> Regularity:
     if cfg.regularity not in functions:
         raise ValueError(f"unknown regularity {cfg.regularity!r}: use one of {sorted(functions)}")
     return functions[cfg.regularity]
+
+
+def _require_labels(fixed_labels, moving_labels, label_values, needed_by: str) -> None:
+    if fixed_labels is None or moving_labels is None or not label_values:
+        raise ValueError(f"{needed_by} needs fixed_labels, moving_labels and label_values")
+
+
+def _one_hot_pair(fixed_labels, moving_labels, label_values, needed_by: str):
+    _require_labels(fixed_labels, moving_labels, label_values, needed_by)
+    return one_hot(fixed_labels, label_values), one_hot(moving_labels, label_values)
 
 
 @functools.partial(jax.checkpoint, static_argnums=3)

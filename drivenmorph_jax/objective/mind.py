@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from drivenmorph_jax.objective.masks import masked_mean, require_same_shape
 from drivenmorph_jax.spatial.filters import box_mean
+from drivenmorph_jax.spatial.split import stencil
 
 # The six face neighbours, and the twelve pairs of them that are √2 apart (opposite ones are left
 # out, and so is the centre voxel: its noise would enter every channel).
@@ -64,6 +65,23 @@ def mind_descriptor(
       (D, H, W, 12), in (0, 1]; 1 throughout where the image is constant.
     """
     image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
+    distance = stencil(
+        lambda image: _patch_distances(image[..., 0], radius, dilation),
+        dilation + radius,
+        [image[..., None]],
+        beyond="edge",
+    )
+    distance = distance - distance.min(axis=-1, keepdims=True)
+    variance = distance.mean(axis=-1, keepdims=True)
+    typical = variance.mean()
+    # Relative to the image alone, the floor would be 0 where all of it is constant.
+    floor = jnp.finfo(image.dtype).eps ** 2
+    variance = jnp.clip(variance, 1e-3 * typical, 1e3 * typical) + floor
+    return jnp.exp(-distance / variance)
+
+
+def _patch_distances(image, radius: int, dilation: int):
+    """D_ij, (D, H, W, 12)."""
     # Padded by the patch as well, so that no patch reaches beyond what is there.
     padded = jnp.pad(image, dilation + radius, mode="edge")
     shifted = []
@@ -73,11 +91,4 @@ def mind_descriptor(
         shifted.append(lax.slice(padded, first, last))
     squares = jnp.stack([(shifted[i] - shifted[j]) ** 2 for i, j in _PAIRS], axis=-1)
     distance = box_mean(squares, 2 * radius + 1)
-    distance = distance[tuple(slice(radius, radius + n) for n in image.shape)]
-    distance = distance - distance.min(axis=-1, keepdims=True)
-    variance = distance.mean(axis=-1, keepdims=True)
-    typical = variance.mean()
-    # Relative to the image alone, the floor would be 0 where all of it is constant.
-    floor = jnp.finfo(image.dtype).eps ** 2
-    variance = jnp.clip(variance, 1e-3 * typical, 1e3 * typical) + floor
-    return jnp.exp(-distance / variance)
+    return distance[tuple(slice(radius, radius + n) for n in image.shape)]

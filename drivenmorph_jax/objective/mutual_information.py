@@ -1,11 +1,14 @@
 """Mutual information: dissimilarity of images of different contrast, by soft histograms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from drivenmorph_jax.objective.masks import require_same_shape
+from drivenmorph_jax.spatial.split import total
 
 _CHUNK = 2**16  # voxels binned at once: 8 MiB a soft assignment at 32 bins
 
@@ -44,12 +47,10 @@ def mutual_information(
         raise ValueError(f"mask {mask.shape} does not cover an image of {fixed.shape[:-1]}")
     dtype = jnp.promote_types(jnp.result_type(fixed, warped), jnp.float32)
     weight = jnp.ones(fixed.shape[:-1], dtype) if mask is None else mask.astype(dtype)
+    weight = weight[..., None]
     channels = [
         _mutual_information(
-            fixed[..., c].astype(dtype).ravel(),
-            warped[..., c].astype(dtype).ravel(),
-            weight.ravel(),
-            bins,
+            fixed[..., c, None].astype(dtype), warped[..., c, None].astype(dtype), weight, bins
         )
         for c in range(fixed.shape[-1])
     ]
@@ -57,9 +58,10 @@ def mutual_information(
 
 
 def _mutual_information(fixed, warped, weight, bins: int):
-    joint = _joint_histogram(
-        _bin_position(fixed, weight, bins), _bin_position(warped, weight, bins), weight, bins
-    )
+    positions = [_bin_position(fixed, weight, bins), _bin_position(warped, weight, bins)]
+    counts = total(functools.partial(_joint_histogram, bins=bins), [*positions, weight])
+    sum_of_counts = counts.sum()
+    joint = counts / jnp.where(sum_of_counts > 0, sum_of_counts, 1)
     return _entropy(joint.sum(axis=1)) + _entropy(joint.sum(axis=0)) - _entropy(joint)
 
 
@@ -78,7 +80,8 @@ def _joint_histogram(t_fixed, t_warped, weight, bins: int):
     chunk = min(_CHUNK, t_fixed.size)
     padding = -t_fixed.size % chunk
     pieces = tuple(
-        jnp.pad(array, (0, padding)).reshape(-1, chunk) for array in (t_fixed, t_warped, weight)
+        jnp.pad(array.ravel(), (0, padding)).reshape(-1, chunk)
+        for array in (t_fixed, t_warped, weight)
     )
 
     @jax.checkpoint
@@ -90,8 +93,7 @@ def _joint_histogram(t_fixed, t_warped, weight, bins: int):
         return histogram + counts, None
 
     histogram, _ = lax.scan(add, jnp.zeros((bins, bins), t_fixed.dtype), pieces)
-    total = histogram.sum()
-    return histogram / jnp.where(total > 0, total, 1)
+    return histogram
 
 
 def _parzen(t, bins: int):

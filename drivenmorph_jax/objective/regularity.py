@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
@@ -89,6 +90,6 @@ def _physical(displacement, spacing, *, shortest: int):
 
 def _central(field, axis: int):
     size = field.shape[axis]
-    ahead = jnp.take(field, jnp.arange(2, size), axis=axis)
-    behind = jnp.take(field, jnp.arange(size - 2), axis=axis)
+    ahead = lax.slice_in_dim(field, 2, size, axis=axis)
+    behind = lax.slice_in_dim(field, 0, size - 2, axis=axis)
     return 0.5 * (ahead - behind)

@@ -38,6 +38,7 @@ def lncc(
     *,
     window: int = 5,
     mask: Bool[Array, "*space"] | None = None,
+    seen: Bool[Array, "*space"] | None = None,
 ) -> Float[Array, ""]:
     """1 − mean of the squared local correlation: 0 for equal images, 1 for unrelated ones.
 
@@ -52,6 +53,7 @@ def lncc(
       fixed, warped: (D, H, W, C); channels are correlated apart, then averaged.
       window: odd width of the cube, in voxels.
       mask: (D, H, W), where cc² is averaged; None is everywhere. Windows still see all voxels.
+      seen: (D, H, W), what windows see at all, their moments being of that alone; None is all.
 
     Raises:
       ValueError: the shapes differ, or the window is even.
@@ -65,7 +67,9 @@ def lncc(
     warped, warped_floor = _centred(warped, mask)
 
     moments = jnp.concatenate([fixed, warped, fixed**2, warped**2, fixed * warped], axis=-1)
-    mean_f, mean_w, mean_ff, mean_ww, mean_fw = jnp.split(_window_mean(moments, window), 5, axis=-1)
+    mean_f, mean_w, mean_ff, mean_ww, mean_fw = jnp.split(
+        _seen_mean(moments, window, seen), 5, axis=-1
+    )
     var_f = jnp.maximum(mean_ff - mean_f**2, 0) + fixed_floor
     var_w = jnp.maximum(mean_ww - mean_w**2, 0) + warped_floor
     covariance = mean_fw - mean_f * mean_w
@@ -82,6 +86,17 @@ def _centred(image, mask):
     # A constant image has variance 0: rounding of its mean then decides. Stay above it.
     rounding = jnp.finfo(image.dtype).eps
     return centred, floor + (8 * rounding * mean) ** 2 + rounding**2
+
+
+def _seen_mean(image, window: int, seen):
+    """Mean over the part of each window that is seen; 0 where nothing is."""
+    if seen is None:
+        return _window_mean(image, window)
+    weight = seen[..., None].astype(image.dtype)
+    share = _window_mean(weight, window)
+    # Less than half a voxel of a window is rounding.
+    there = share > 0.5 / window ** weight[..., 0].ndim
+    return jnp.where(there, _window_mean(image * weight, window) / jnp.where(there, share, 1), 0)
 
 
 def _window_mean(image, window: int):

@@ -2,7 +2,6 @@
 
 from drivenmorph_jax.pipeline.methods import (
     Method,
-    across_contrasts,
     demons_method,
     network_method,
     refined_method,
@@ -17,7 +16,6 @@ __all__ = [
     "Pretrained",
     "RefineConfig",
     "Registered",
-    "across_contrasts",
     "demons_method",
     "load_checkpoint",
     "load_pretrained",

@@ -8,6 +8,7 @@ from drivenmorph_jax.images.geometry import shear
 from drivenmorph_jax.pipeline import quality
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.inverse_map import Consistency
+from drivenmorph_jax.pipeline.map_statistics import EXTREMES
 from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.pipeline.summary import Summary
@@ -15,8 +16,6 @@ from drivenmorph_jax.pipeline.working_space import WorkingPair
 
 # Voxels of the working grid that are left out at the brain's edge, where background mixes in.
 _RIM = 2
-# Of the local changes of volume the most extreme thousandth is left out on either side.
-_EXTREMES = (0.1, 99.9)
 
 
 def assess(
@@ -80,7 +79,7 @@ def _of_the_affine(registered: Registered) -> list[quality.Check]:
 def _of_the_jacobian(fixed: Volume, fields: Fields) -> list[quality.Check]:
     # On the scan's own grid: between the voxels of the working grid the map may fold unseen.
     inside = fields.deformable_jacobian[fixed.data != 0]
-    low, high = np.percentile(inside, _EXTREMES)
+    low, high = np.percentile(inside, EXTREMES)
     return [
         quality.check_folding(float(100 * (inside <= 0).mean())),
         quality.check_compression(float(low)),

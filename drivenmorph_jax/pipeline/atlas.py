@@ -15,16 +15,14 @@ from drivenmorph_jax.images import (
     save_volume,
 )
 from drivenmorph_jax.images.volume import load_geometry, nifti_name
+from drivenmorph_jax.pipeline.formats import check_formats
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.register import register_files
-from drivenmorph_jax.pipeline.results import FILES, INVERSE_WARP
+from drivenmorph_jax.pipeline.results import INVERSE_WARP, NAMES, SUBJECT_SPACE
 from drivenmorph_jax.pipeline.scans import PathLike
-from drivenmorph_jax.pipeline.stages import Say, silent
 from drivenmorph_jax.pipeline.summary import Summary
-
-SUBJECT_SPACE = "subject_space"
-"""The folder, among the results, of the template's maps on the image's own grid."""
+from drivenmorph_jax.progress import Say, silent
 
 _NEAREST, _LINEAR = 0, 1
 
@@ -45,6 +43,7 @@ def register_to_template(
     mask: PathLike | None = None,
     template_labels: Sequence[PathLike] = (),
     template_maps: Sequence[PathLike] = (),
+    formats: Sequence[str] = (),
     overwrite: bool = False,
     command: str | None = None,
     say: Say = silent,
@@ -59,6 +58,7 @@ def register_to_template(
         template_mask, mask: of the brains.
         template_labels: label maps in the template's world, on any grid (nearest neighbour).
         template_maps: continuous maps in the template's world, such as probabilities (linear).
+        formats: further files of the map, as for `register_files`.
         overwrite: replace earlier results in the folder.
         command: to be kept in the summary.
         say: called with a line at the start of each stage.
@@ -70,10 +70,11 @@ def register_to_template(
         InputError: as `register_files`; or a map cannot be used, shows nothing where the template
             is, or has the name of another.
     """
+    check_formats(formats)
     fixed = Grid(*load_geometry(template, name="template"))
     moving = Grid(*load_geometry(image, name="image"))
     maps = _read_maps(template_labels, template_maps, fixed)
-    with output_folder(output, overwrite=overwrite, names=(*FILES, SUBJECT_SPACE)) as folder:
+    with output_folder(output, overwrite=overwrite, names=NAMES) as folder:
         summary = register_files(
             template,
             image,
@@ -81,6 +82,7 @@ def register_to_template(
             method,
             fixed_mask=template_mask,
             moving_mask=mask,
+            formats=formats,
             command=command,
             # What is told is told of the folder that this one becomes.
             say=lambda line: say(line.replace(str(folder), str(output))),

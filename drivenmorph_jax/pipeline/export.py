@@ -7,10 +7,16 @@ from pathlib import Path
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
+from drivenmorph_jax.pipeline.program import export_program, save_program
+from drivenmorph_jax.pipeline.working_space import Shape
 
 
 def export_weights(
-    run: str | Path, output: str | Path, *, iterations: Sequence[int] | None = None
+    run: str | Path,
+    output: str | Path,
+    *,
+    iterations: Sequence[int] | None = None,
+    program: Shape | None = None,
 ) -> None:
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
 
@@ -22,6 +28,8 @@ def export_weights(
         output: the folder to write.
         iterations: of each level, finest first, in place of those of the training: the iterations
             of a level share their parameters, so that there may be more or fewer of them.
+        program: also write a `jax.export` program for images of so many voxels an axis; see
+            `export_program`.
 
     Raises:
         InputError: there is no usable checkpoint, the iterations do not fit the trained levels, or
@@ -44,4 +52,8 @@ def export_weights(
         "trained_iterations": list(trained),
         "step": weights.step,
     }
+    # First, for it may refuse the shape: then nothing is written.
+    exported = None if program is None else export_program(model, program)
     save_weights(output, weights.params, model, metadata)
+    if exported is not None:
+        save_program(output, exported)

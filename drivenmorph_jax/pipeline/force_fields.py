@@ -7,6 +7,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.images import Grid, Volume, resample
+from drivenmorph_jax.images.threads import in_threads
 from drivenmorph_jax.model import LevelResult, Registration
 from drivenmorph_jax.spatial.resize import downsampled_shape
 
@@ -65,5 +66,8 @@ def level_affine(working: Grid, shape: tuple[int, ...]) -> Float[ndarray, "4 4"]
 def _onto(
     vectors: Float[ndarray, "d h w 3"], affine: Float[ndarray, "4 4"], onto: Grid
 ) -> Float[ndarray, "x y z 3"]:
-    parts = [resample(Volume(vectors[..., axis], affine), *onto).data for axis in range(3)]
-    return np.stack(parts, axis=-1)
+
+    def component(axis: int) -> Float[ndarray, "x y z"]:
+        return resample(Volume(vectors[..., axis], affine), *onto).data
+
+    return np.stack(in_threads(component, range(3)), axis=-1)

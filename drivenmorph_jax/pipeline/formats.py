@@ -1,6 +1,7 @@
 """The whole map in the files of other tools than ITK's field."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
@@ -25,16 +26,17 @@ def check_formats(formats: Sequence[str]) -> None:
         raise InputError(f"format {unknown[0]}: is not known: choose among {known}")
 
 
-def write_formats(
+def format_writers(
     folder: Path, scans: Scans, registered: Registered, formats: Sequence[str]
-) -> None:
-    """Write the map in each of the formats.
+) -> list[Callable[[], None]]:
+    """What writes the map in each of the formats, a file each.
 
-    Raises:
-        InputError: the folder cannot be written.
+    They raise InputError where the folder cannot be written.
     """
     whole = Transform.from_field(registered.displacement, scans.fixed.affine)
     moving = Grid(scans.moving.shape, scans.moving.affine)
-    for name, file in FORMAT_FILES.items():
-        if name in formats:
-            write_transform(folder / file, whole, format=name, moving=moving)
+    return [
+        partial(write_transform, folder / file, whole, format=name, moving=moving)
+        for name, file in FORMAT_FILES.items()
+        if name in formats
+    ]

@@ -2,21 +2,18 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from drivenmorph_jax.images import Grid, Transform, Volume, invert_points, world_displacement
+from drivenmorph_jax.images import Grid, Volume, transform_points, world_displacement
 from drivenmorph_jax.images.geometry import apply_affine
 from drivenmorph_jax.images.world import slabs
 from drivenmorph_jax.pipeline.registration import Registered
-from drivenmorph_jax.spatial.inverse import invert
+from drivenmorph_jax.pipeline.undoing import Undoing
 
-# On the working grid a start is enough, in voxels: what follows makes it exact.
-_ITERATIONS, _TOLERANCE = 8, 0.01
-# Simple corrections before the costly ones; off by no more than this, in mm, is close enough.
-_CORRECTIONS = 4
+# On the working grid a start is enough, in voxels: what follows makes it exact, to so many mm.
+_TOLERANCE = 0.01
 _CLOSE = 0.005
 
 
@@ -59,10 +56,10 @@ class Inverse(NamedTuple):
 def invert_map(registered: Registered, fixed: Volume, moving: Volume) -> Inverse:
     """Invert a registration, and measure how well that worked.
 
-    With φ(x) = A(x + d(x)): the deformable part is inverted on the working grid (`spatial.invert`)
-    and read where the inverse affine leads, φ⁻¹(y) = (1 + d)⁻¹(A⁻¹y). The field on the fixed grid,
-    read linearly between its voxels, is another map by a little: steps against it lead from there
-    to its own inverse (`images.invert_points` where they do not).
+    With φ(x) = A(x + d(x)): the deformable part is inverted on the working grid, and read where the
+    inverse affine leads, φ⁻¹(y) = (1 + d)⁻¹(A⁻¹y). The field on the fixed grid, read linearly
+    between its voxels, is another map by a little: from there Newton's steps lead to its own
+    inverse.
 
     Args:
         registered: of this pair.
@@ -70,28 +67,27 @@ def invert_map(registered: Registered, fixed: Volume, moving: Volume) -> Inverse
     """
     grid = Grid(moving.shape, moving.affine)
     back = _back_on_the_working_grid(registered, grid)
-    forward = Transform.from_field(registered.displacement, fixed.affine)
-    _correct(back, grid, forward, np.linalg.inv(registered.matrix)[:3, :3])
-    backward = Transform.from_field(back, moving.affine)
-    there_and_back = _round_trip(fixed, forward, backward, grid)
-    back_and_there = _round_trip(moving, backward, forward, Grid(fixed.shape, fixed.affine))
+    _correct(back, grid, registered.displacement, Grid(fixed.shape, fixed.affine))
+    there_and_back = _round_trip(fixed, registered.displacement, moving, back)
+    back_and_there = _round_trip(moving, back, fixed, registered.displacement)
     return Inverse(back, Consistency(there_and_back, back_and_there))
 
 
 def _back_on_the_working_grid(registered: Registered, moving: Grid) -> Float[ndarray, "u v w 3"]:
     working, matrix = registered.working.grid, registered.matrix
-    inverse = np.asarray(_inverted(np.asarray(registered.deformable.displacement)))
+    displacement = np.asarray(registered.deformable.displacement)
+    voxels = np.moveaxis(np.indices(working.shape, np.float32), 0, -1).reshape(-1, 3)
+    found = Undoing(displacement)(voxels, voxels, tolerance=_TOLERANCE)
+    inverse = (found - voxels).reshape(displacement.shape)
     # The working grid carried into the moving world by A is where φ⁻¹ = (1 + w)·A⁻¹ is read.
     return world_displacement(inverse, matrix @ working.affine, np.linalg.inv(matrix), *moving)
 
 
-@jax.jit
-def _inverted(displacement):
-    return invert(displacement, iterations=_ITERATIONS, tolerance=_TOLERANCE).displacement
-
-
 def _correct(
-    back: Float[ndarray, "u v w 3"], grid: Grid, forward: Transform, slope: Float[ndarray, "3 3"]
+    back: Float[ndarray, "u v w 3"],
+    grid: Grid,
+    displacement: Float[ndarray, "x y z 3"],
+    fixed: Grid,
 ) -> None:
     """Let the inverse, in place, undo the written field, not only the one on the working grid.
 
@@ -100,49 +96,39 @@ def _correct(
     Args:
         back: the inverse displacement, mm.
         grid: its own.
-        forward: one field, to be undone.
-        slope: ∂x/∂y of the affine part.
+        displacement: the field to be undone, mm, on the fixed grid.
+        fixed: that grid.
     """
-    assert forward.grid is not None
-    for planes, points in slabs(*grid):
+    axes = fixed.affine[:3, :3].astype(np.float32)
+    to_voxels = np.linalg.inv(axes)
+    undoing = Undoing(displacement @ to_voxels.T)
+    tolerance = _CLOSE / np.linalg.norm(axes, axis=0).max()
+    # In voxels of the fixed grid.
+    for planes, targets in slabs(grid.shape, np.linalg.inv(fixed.affine) @ grid.affine):
         part = back[planes]
-        inside = _lies_on(forward.grid, points + part)
-        steps = part[inside].astype(np.float64)
-        part[inside] = _corrected(points[inside], steps, forward, slope)
+        start = targets + part @ to_voxels.T
+        inside = _within(fixed.shape, start)
+        found = undoing(targets[inside], start[inside], tolerance=tolerance)
+        part[inside] = (found - targets[inside]) @ axes.T
 
 
-def _corrected(points, steps, forward: Transform, slope) -> Float[ndarray, "n 3"]:
-    """Steps s ← s − slope·(φ(y + s) − y), kept where they lead nearer; Newton's for the rest."""
-    errors = forward(points + steps) - points
-    for _ in range(_CORRECTIONS):
-        still = _not_close(errors)
-        trial = steps[still] - errors[still] @ slope.T
-        error = forward(points[still] + trial) - points[still]
-        better = (error**2).sum(-1) < (errors[still] ** 2).sum(-1)
-        steps[still[better]], errors[still[better]] = trial[better], error[better]
-    still = _not_close(errors)
-    if len(still):
-        found = invert_points(forward, points[still])
-        better = found.residual < np.linalg.norm(errors[still], axis=-1)
-        steps[still[better]] = (found.points - points[still])[better]
-    return steps
-
-
-def _not_close(errors):
-    return np.flatnonzero((errors**2).sum(-1) > _CLOSE**2)
-
-
-def _round_trip(image: Volume, there: Transform, back: Transform, other: Grid) -> Distances | None:
+def _round_trip(
+    image: Volume,
+    there: Float[ndarray, "x y z 3"],
+    other: Volume,
+    back: Float[ndarray, "u v w 3"],
+) -> Distances | None:
     """There and back again, from the brain's voxels that stay on the other grid."""
-    points = apply_affine(image.affine, np.argwhere(image.data != 0))
-    away = there(points)
-    inside = _lies_on(other, away)
+    brain = image.data != 0
+    points = apply_affine(image.affine, np.argwhere(brain))
+    away = points + there[brain]
+    inside = _within(other.shape, apply_affine(np.linalg.inv(other.affine), away))
     if not inside.any():
         return None
-    apart = np.linalg.norm(back(away[inside]) - points[inside], axis=-1)
+    returned = transform_points(away[inside], back, other.affine)
+    apart = np.linalg.norm(returned - points[inside], axis=-1)
     return Distances(float(apart.mean()), float(np.percentile(apart, 99)), float(apart.max()))
 
 
-def _lies_on(grid: Grid, points: Float[ndarray, "*n 3"]) -> Bool[ndarray, "*n"]:
-    voxels = apply_affine(np.linalg.inv(grid.affine), points)
-    return np.all((voxels >= 0) & (voxels <= np.array(grid.shape) - 1), axis=-1)
+def _within(shape: tuple[int, int, int], voxels: Float[ndarray, "*n 3"]) -> Bool[ndarray, "*n"]:
+    return np.all((voxels >= 0) & (voxels <= np.array(shape) - 1), axis=-1)

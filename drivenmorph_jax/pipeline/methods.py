@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.alignment import Similarity
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import (
     ClassicalConfig,
@@ -20,6 +19,13 @@ from drivenmorph_jax.model import (
     Registration,
     classical_demons,
     register,
+)
+from drivenmorph_jax.model.smoothing import (
+    classical_smoothing,
+    classical_with_regularity,
+    network_smoothing,
+    smoothing_width,
+    with_regularity,
 )
 from drivenmorph_jax.pipeline.pretrained import Pretrained
 from drivenmorph_jax.pipeline.refinement import Progress, RefineConfig, refine
@@ -42,8 +48,7 @@ class Method(NamedTuple):
             iterations one entry remains: the sum of the driving forces, the last velocity, the
             last raw step.
         details: plain values for the summary: constants, weights, checksum.
-        affine_similarity: of the search for the affine before it: "ncc" for one contrast, "mi" for
-            two.
+        smoothing_voxels: the widest Gaussian that a force passes through (`smoothing_width`).
     """
 
     name: str
@@ -51,30 +56,54 @@ class Method(NamedTuple):
     least_shape: Shape | None
     solve: Solve
     details: dict[str, Any]
-    affine_similarity: Similarity = "ncc"
+    smoothing_voxels: float = 0.0
 
 
-def network_method(pretrained: Pretrained) -> Method:
-    """DrivenMorph with trained parameters, at the resolution that it was trained at."""
+def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method:
+    """DrivenMorph with trained parameters, at the resolution that it was trained at.
+
+    Args:
+        pretrained: the weights.
+        regularity: smoother than as trained above 1, less so below: see `with_regularity`.
+
+    Raises:
+        InputError: a regularity that is not above 0.
+    """
+    params, cfg = with_regularity(pretrained.params, regularity), pretrained.config
 
     def solve(fixed, moving, ignored) -> Registration:
-        pair = fixed[..., None], moving[..., None]
-        return _run_network(pretrained.params, *pair, ignored, cfg=pretrained.config)
+        return _run_network(params, fixed[..., None], moving[..., None], ignored, cfg=cfg)
 
     details = {"weights": pretrained.source, "sha256": pretrained.sha256}
-    return Method("drivenmorph", pretrained.spacing, pretrained.shape, solve, details)
+    return Method(
+        "drivenmorph",
+        pretrained.spacing,
+        pretrained.shape,
+        solve,
+        details | _told(regularity),
+        smoothing_voxels=smoothing_width(network_smoothing(params, cfg)),
+    )
 
 
 def demons_method(
-    cfg: ClassicalConfig = ClassicalConfig(), *, spacing: Spacing | None = DEMONS_SPACING
+    cfg: ClassicalConfig = ClassicalConfig(),
+    *,
+    spacing: Spacing | None = DEMONS_SPACING,
+    regularity: float = 1.0,
 ) -> Method:
-    """Classical Demons: no weights."""
+    """Classical Demons: no weights.
+
+    Raises:
+        InputError: a regularity that is not above 0.
+    """
+    cfg = classical_with_regularity(cfg, regularity)
 
     def solve(fixed, moving, ignored) -> Registration:
         return _run_demons(fixed[..., None], moving[..., None], ignored, cfg=cfg)
 
-    details = {"variant": cfg.variant, "iterations": list(cfg.iterations)}
-    return Method("demons", spacing, None, solve, details)
+    details = {"variant": cfg.variant, "iterations": list(cfg.iterations)} | _told(regularity)
+    width = smoothing_width(classical_smoothing(cfg))
+    return Method("demons", spacing, None, solve, details, smoothing_voxels=width)
 
 
 def refined_method(
@@ -93,10 +122,9 @@ def refined_method(
     return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
 
 
-def across_contrasts(method: Method) -> Method:
-    """The method after an affine found by mutual information."""
-    details = method.details | {"affine_similarity": "mi"}
-    return method._replace(affine_similarity="mi", details=details)
+def _told(regularity: float) -> dict[str, Any]:
+    """For the details: nothing where all is as trained."""
+    return {} if regularity == 1 else {"regularity": regularity}
 
 
 def solve_checked(

@@ -40,7 +40,11 @@ def output_folder(
     except OSError as error:
         raise InputError(_refusal(output, error)) from error
     try:
-        yield staging
+        try:
+            yield staging
+        except InputError as error:
+            # Of the files that were to be the user's, by the names that they were to have.
+            raise InputError(str(error).replace(str(staging), str(output))) from error
         try:
             if exists:
                 _move_into(staging, output, names)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.ignored import Ignored, compared
+from drivenmorph_jax.model.smoothing import check_regularity
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth
@@ -50,16 +51,21 @@ class RefineConfig:
             raise InputError(f"refinement of {self.iterations} iterations: at least 0")
 
 
-def refine_config(iterations: int, **changes: Any) -> RefineConfig:
+def refine_config(iterations: int, *, regularity: float = 1.0, **changes: Any) -> RefineConfig:
     """The usual refinement with that many iterations, and changes to its `LossConfig`.
+
+    Args:
+        iterations: of Adam.
+        regularity: factor of the usual weight of the regularity.
+        changes: to other fields of the loss.
 
     Raises:
         InputError: a number that makes no sense.
     """
-    weight = changes.get("regularity_weight", 0.0)
-    if not (math.isfinite(weight) and weight >= 0):
-        raise InputError(f"a regularity weight of {weight}: 0 or more")
-    return RefineConfig(iterations, dataclasses.replace(DEFAULT_LOSS, **changes))
+    check_regularity(regularity)
+    weight = regularity * DEFAULT_LOSS.regularity_weight
+    loss = dataclasses.replace(DEFAULT_LOSS, regularity_weight=weight, **changes)
+    return RefineConfig(iterations, loss)
 
 
 class Refined(NamedTuple):

@@ -6,23 +6,22 @@ from pathlib import Path
 from drivenmorph_jax.images import Volume, warp_volume
 from drivenmorph_jax.pipeline.assessment import assess
 from drivenmorph_jax.pipeline.derived_fields import derive_fields
-from drivenmorph_jax.pipeline.formats import check_formats, write_formats
+from drivenmorph_jax.pipeline.formats import check_formats
 from drivenmorph_jax.pipeline.initial_affine import read_initial_affine
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import Registered, register_volumes
 from drivenmorph_jax.pipeline.report.of_registration import report_registration
 from drivenmorph_jax.pipeline.results import (
-    FILES,
+    NAMES,
     check_replay,
-    write_fields,
-    write_figure,
-    write_images,
+    write_results,
     write_summary,
 )
 from drivenmorph_jax.pipeline.scans import PathLike, Scans, read_scans
-from drivenmorph_jax.pipeline.stages import Say, Stages, silent
+from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.pipeline.summary import Summary, environment, summarise
+from drivenmorph_jax.progress import Say, silent
 
 
 def register_files(
@@ -83,7 +82,7 @@ def register_files(
         "command": command,
         "inputs": {name: str(Path(path).absolute()) for name, path in inputs.items() if path},
     }
-    with output_folder(output, overwrite=overwrite, names=FILES) as folder:
+    with output_folder(output, overwrite=overwrite, names=NAMES) as folder:
         with stages.stage("read", f"reading {fixed} (fixed) and {moving} (moving)"):
             scans = read_scans(fixed, moving, **maps)
             matrix = None
@@ -106,11 +105,17 @@ def register_files(
             checks = assess(scans, registered, fields, summary)
             summary["quality"] = [check.as_document() for check in checks]
         with stages.stage("write", f"writing {output}"):
-            write_images(folder, scans, registered, warped_labels)
-            write_fields(folder, scans, fields, deformable_only=deformable_only)
-            write_formats(folder, scans, registered, formats)
             title = f"{Path(moving).name} to {Path(fixed).name}, {method.name}"
-            write_figure(folder, registered, title=title)
+            write_results(
+                folder,
+                scans,
+                registered,
+                fields,
+                warped_labels,
+                formats=formats,
+                deformable_only=deformable_only,
+                title=title,
+            )
         with stages.stage("replay", "reading the warp back"):
             summary |= {"replay": {"largest_difference": check_replay(folder, scans.moving)}}
         summary |= {"seconds": {k: round(v, 3) for k, v in stages.seconds.items()}}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.alignment import Alignment, Similarity, align
+from drivenmorph_jax.alignment import Alignment, align
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, canonical, warp_volume, world_displacement
 from drivenmorph_jax.model import Registration
@@ -73,7 +73,7 @@ def register_volumes(
     stages = stages or Stages()
     straight = canonical(fill(fixed, fixed_lesion)), canonical(fill(moving, moving_lesion))
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
-    matrix, alignment = _affine(straight, initial_affine, method.affine_similarity, stages)
+    matrix, alignment = _affine(straight, initial_affine, stages)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):
         working = to_working_space(*straight, matrix, grid)
@@ -91,20 +91,17 @@ def register_volumes(
 def _affine(
     straight: tuple[Volume, Volume],
     given: Float[ndarray, "4 4"] | None,
-    similarity: Similarity,
     stages: Stages,
 ) -> tuple[Float[ndarray, "4 4"], Alignment | None]:
     if given is not None:
         return np.asarray(given, np.float64), None
     with stages.stage("affine", "aligning: translation, rotation, scale and shear"):
-        return _align(*straight, similarity)
+        return _align(*straight)
 
 
-def _align(
-    fixed: Volume, moving: Volume, similarity: Similarity
-) -> tuple[Float[ndarray, "4 4"], Alignment]:
+def _align(fixed: Volume, moving: Volume) -> tuple[Float[ndarray, "4 4"], Alignment]:
     # As NumPy arrays: the search pads them on the host, without a compilation per shape.
-    found = align(fixed.data, moving.data, fixed.affine, moving.affine, similarity=similarity)
+    found = align(fixed.data, moving.data, fixed.affine, moving.affine)
     alignment = jax.device_get(found)
     matrix = np.asarray(alignment.matrix, np.float64)
     if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) <= 0:

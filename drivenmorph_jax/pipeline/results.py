@@ -1,16 +1,19 @@
 """The files of a registration, in the formats that other tools read."""
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, save_volume, write_itk_affine, write_itk_displacement
+from drivenmorph_jax.images.threads import in_threads
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.force_fields import FORCE_UNITS, STEP_UNITS
-from drivenmorph_jax.pipeline.formats import FORMAT_FILES
+from drivenmorph_jax.pipeline.formats import FORMAT_FILES, format_writers
 from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.replay import replay_mismatch
 from drivenmorph_jax.pipeline.report.of_registration import REPORT
@@ -44,53 +47,77 @@ FILES = (
     REPORT,
     *FORMAT_FILES.values(),
 )
-"""All that a run may write."""
+"""All that a registration may write."""
+
+SUBJECT_SPACE = "subject_space"
+"""The folder, beside these, of the template's maps on the image's own grid (`atlas`)."""
+
+NAMES = (*FILES, SUBJECT_SPACE)
+"""All that an earlier run, of whichever command, may have left in its folder."""
 
 _REPLAY_TOLERANCE = 1e-3
 
 
-def write_images(
-    folder: Path, scans: Scans, registered: Registered, warped_labels: Volume | None
+def write_results(
+    folder: Path,
+    scans: Scans,
+    registered: Registered,
+    fields: Fields,
+    warped_labels: Volume | None,
+    *,
+    formats: Sequence[str],
+    deformable_only: bool,
+    title: str,
 ) -> None:
-    """Write the moved images, the whole map, and the affine alone.
+    """Write all but `summary.json` and the report, several files at once.
+
+    Args:
+        folder: an existing one.
+        scans, registered, fields: of the pair.
+        warped_labels: None where there are none.
+        formats: further files of the map.
+        deformable_only: the Jacobian of the deformable part, without the affine.
+        title: of the figure.
 
     Raises:
         InputError: the folder cannot be written, or is on a full disk.
     """
-    save_volume(folder / WARPED, registered.warped, description="moving image on the fixed grid")
-    write_itk_displacement(folder / WARP, registered.displacement, scans.fixed.affine)
-    write_itk_affine(folder / AFFINE, registered.matrix)
+    fixed, moving = scans.fixed.affine, scans.moving.affine
+    volumes = [
+        (WARPED, registered.warped, "moving image on the fixed grid"),
+        (JACOBIAN, *_jacobian(fields, fixed, deformable_only=deformable_only)),
+    ]
     if warped_labels is not None:
-        save_volume(folder / WARPED_LABELS, warped_labels, description="labels on the fixed grid")
+        volumes.append((WARPED_LABELS, warped_labels, "labels on the fixed grid"))
+    maps = [
+        (WARP, registered.displacement, fixed),
+        (INVERSE_WARP, fields.inverse.displacement, moving),
+        (DEFORMABLE_WARP, fields.deformable, fixed),
+    ]
+    vectors = [
+        (FORCE, fields.forces.driving_force, "driving force", FORCE_UNITS),
+        (STEP, fields.forces.demons_step, "Demons step", STEP_UNITS),
+    ]
+    jobs: list[Callable[[], None]] = [
+        # It takes longest, so it begins first.
+        partial(write_figure, folder, registered, title=title),
+        *(partial(write_itk_displacement, folder / name, *field) for name, *field in maps),
+        *(
+            partial(write_vectors, folder / name, field, fixed, name=kind, description=units)
+            for name, field, kind, units in vectors
+        ),
+        *(partial(save_volume, folder / name, v, description=d) for name, v, d in volumes),
+        partial(write_itk_affine, folder / AFFINE, registered.matrix),
+        *format_writers(folder, scans, registered, formats),
+    ]
+    in_threads(lambda job: job(), jobs)
 
 
-def write_fields(
-    folder: Path, scans: Scans, fields: Fields, *, deformable_only: bool = False
-) -> None:
-    """Write the inverse, the parts of the map, its Jacobian, and what drove it.
-
-    Args:
-        folder: an existing one.
-        scans: the images' geometry.
-        fields: of the registration.
-        deformable_only: the Jacobian of the deformable part, without the affine.
-
-    Raises:
-        InputError: as above.
-    """
-    affine = scans.fixed.affine
-    write_itk_displacement(folder / INVERSE_WARP, fields.inverse.displacement, scans.moving.affine)
-    write_itk_displacement(folder / DEFORMABLE_WARP, fields.deformable, affine)
+def _jacobian(fields: Fields, affine, *, deformable_only: bool) -> tuple[Volume, str]:
     jacobian, part = fields.jacobian, "whole map, affine included"
     if deformable_only:
         jacobian, part = fields.deformable_jacobian, "deformable part, without the affine"
-    description = f"Jacobian determinant of the {part}"
-    save_volume(folder / JACOBIAN, Volume(jacobian, affine), description=description)
-    for name, vectors, kind, units in (
-        (FORCE, fields.forces.driving_force, "driving force", FORCE_UNITS),
-        (STEP, fields.forces.demons_step, "Demons step", STEP_UNITS),
-    ):
-        write_vectors(folder / name, vectors, affine, name=kind, description=units)
+    return Volume(jacobian, affine), f"Jacobian determinant of the {part}"
 
 
 def check_replay(folder: Path, moving: Volume) -> float:

@@ -2,13 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-Say = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """A `Say` that says nothing."""
+from drivenmorph_jax.progress import Say, silent
 
 
 class Stages:

@@ -1,13 +1,16 @@
 """The figures of a registration, as written to `summary.json`."""
 
+import functools
 import importlib.metadata
 import platform
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
 
-from drivenmorph_jax.images import Volume, resample
+from drivenmorph_jax.images import Volume, resample, warp_volume
 from drivenmorph_jax.objective.metrics import dice_scores, mean_score
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.map_statistics import (
@@ -21,7 +24,9 @@ from drivenmorph_jax.pipeline.scans import Scans
 
 Summary = dict[str, Any]
 
-_PACKAGES = ("drivenmorph-jax", "jax", "jaxlib", "flax", "numpy", "scipy", "nibabel")
+THIS_PACKAGE = "drivenmorph-jax"
+_LEAST_SHARE = 1e-3
+_PACKAGES = (THIS_PACKAGE, "jax", "jaxlib", "flax", "numpy", "scipy", "nibabel")
 
 
 def summarise(
@@ -34,10 +39,11 @@ def summarise(
     """How alike the images are, how regular the map is, and what made it.
 
     Similarity and Dice are on the fixed image's own grid: `before` as the headers place the
-    images, `affine` after the affine alone, `after` through the whole map.
+    images, `affine` after the affine alone, `after` through the whole map. Neither counts a lesion,
+    where it lies in the fixed image or comes to lie from the moving one.
     """
     summary: Summary = {
-        "similarity": _similarity(scans, registered),
+        "similarity": similarity_statistics(scans, registered),
         "deformation": deformation_statistics(registered),
         "whole_map": whole_map_statistics(registered, fields, scans.fixed),
         "inverse_consistency": consistency_statistics(fields.inverse.consistency),
@@ -45,7 +51,7 @@ def summarise(
         "method": {"name": method.name, **method.details},
     }
     if warped_labels is not None:
-        summary["dice"] = _dice(scans, registered, warped_labels)
+        summary["dice"] = dice_statistics(scans, registered, warped_labels)
     return summary
 
 
@@ -58,54 +64,103 @@ def environment() -> Summary:
     }
 
 
-def correlation(fixed: np.ndarray, other: np.ndarray) -> float:
+def correlation(
+    fixed: Float[ndarray, "x y z"],
+    other: Float[ndarray, "x y z"],
+    left_out: Bool[ndarray, "x y z"] | None = None,
+) -> float:
     """Pearson correlation over the voxels in either brain; 0 where one is constant there."""
     inside = (fixed != 0) | (other != 0)
+    if left_out is not None:
+        inside &= ~left_out
+    if not inside.any():
+        return 0.0
     a, b = (image[inside].astype(np.float64) for image in (fixed, other))
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 0 else 0.0
 
 
-def _similarity(scans: Scans, registered: Registered) -> Summary:
+def similarity_statistics(scans: Scans, registered: Registered) -> Summary:
+    """Correlation at each stage, and what the search for the affine says of itself."""
     fixed, moving = scans.fixed, scans.moving
     as_given = resample(moving, fixed.shape, fixed.affine)
     aligned = resample(moving, fixed.shape, fixed.affine, matrix=registered.matrix)
     images = {"before": as_given, "affine": aligned, "after": registered.warped}
+    left_out = _left_out(scans, registered)
     search = registered.alignment
     return {
-        "of": "correlation over both brains, on the fixed image's grid",
-        **{name: correlation(fixed.data, image.data) for name, image in images.items()},
+        "of": f"correlation over both brains, on the fixed image's grid{_without_lesions(scans)}",
+        **{
+            name: correlation(fixed.data, image.data, left_out[name])
+            for name, image in images.items()
+        },
         "affine_search": search
         and {"tissue": float(search.score), "outline": float(search.overlap)},
     }
 
 
-def _dice(scans: Scans, registered: Registered, warped_labels: Volume) -> Summary:
+def dice_statistics(scans: Scans, registered: Registered, warped_labels: Volume) -> Summary:
+    """Dice at each stage, of each label and their mean; both label maps must be there."""
     fixed, moving = scans.fixed_labels, scans.moving_labels
     assert fixed is not None and moving is not None
-    shared = np.intersect1d(fixed.data, moving.data)
-    values = [int(value) for value in shared if value != 0]
     grid = fixed.shape, fixed.affine
-    maps = {
+    moved = {
         "before": resample(moving, *grid, order=0),
         "affine": resample(moving, *grid, matrix=registered.matrix, order=0),
         "after": warped_labels,
     }
+    left_out = _left_out(scans, registered)
+    pairs = {
+        name: (_outside(fixed.data, left_out[name]), _outside(labels.data, left_out[name]))
+        for name, labels in moved.items()
+    }
+    lesion = scans.moving_lesion
+    of_moving = _outside(moving.data, None if lesion is None else lesion.data != 0)
+    # Of a label that lies in a lesion there is nothing to say.
+    there = [np.unique(of_moving), *(np.unique(kept) for kept, _ in pairs.values())]
+    values = [int(value) for value in functools.reduce(np.intersect1d, there) if value != 0]
     scores = {
-        name: dice_scores(fixed.data, labels.data, moving.data, values)
-        for name, labels in maps.items()
+        name: dice_scores(kept, labels, of_moving, values) for name, (kept, labels) in pairs.items()
     }
     # JSON has no NaN: without a label that both maps have there is nothing to say.
     means = {name: mean_score(per_label) if values else None for name, per_label in scores.items()}
     return {
-        "of": "labels present in both maps, nearest neighbour, on the fixed image's grid",
+        "of": "labels present in both maps, nearest neighbour, on the fixed image's grid"
+        + _without_lesions(scans),
         **means,
         "labels": {
             str(value): {name: per_label[value] for name, per_label in scores.items()}
             for value in values
         },
     }
+
+
+def _left_out(scans: Scans, registered: Registered) -> dict[str, Bool[ndarray, "x y z"] | None]:
+    """Both lesions on the fixed grid, the moving one carried as the image is at each stage."""
+    grid, lesion = (scans.fixed.shape, scans.fixed.affine), scans.moving_lesion
+    of_fixed = None if scans.fixed_lesion is None else scans.fixed_lesion.data != 0
+    if lesion is None:
+        return dict.fromkeys(("before", "affine", "after"), of_fixed)
+    soft = Volume((lesion.data != 0).astype(np.float32), lesion.affine)
+    shares = {
+        "before": resample(soft, *grid),
+        "affine": resample(soft, *grid, matrix=registered.matrix),
+        "after": warp_volume(soft, registered.displacement, scans.fixed.affine),
+    }
+    # Wherever interpolation lets the lesion in.
+    carried = {name: share.data > _LEAST_SHARE for name, share in shares.items()}
+    return {n: c if of_fixed is None else of_fixed | c for n, c in carried.items()}
+
+
+def _outside(labels: Int[ndarray, "*space"], left_out: Bool[ndarray, "*space"] | None):
+    return labels if left_out is None else np.where(left_out, 0, labels)
+
+
+def _without_lesions(scans: Scans) -> str:
+    """For the note of what figures are of."""
+    there = scans.fixed_lesion is not None or scans.moving_lesion is not None
+    return ", lesions left out" if there else ""
 
 
 def _version(package: str) -> str | None:

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.images.displacement_files import field_image, save_field
-from drivenmorph_jax.images.geometry import LPS
+from drivenmorph_jax.images.geometry import to_lps
 from drivenmorph_jax.images.itk import VECTOR_INTENT
 
 _LONGEST_NAME, _LONGEST_DESCRIPTION = 15, 79
@@ -37,7 +37,7 @@ def write_vectors(
         raise ValueError(f"a header has no room for {name!r}, {description!r}")
     image = field_image(
         path,
-        (vectors * LPS)[:, :, :, None, :],
+        to_lps(vectors)[:, :, :, None, :],
         affine,
         code=VECTOR_INTENT,
         name=name,

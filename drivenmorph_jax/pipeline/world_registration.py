@@ -37,7 +37,7 @@ def register_in_world(
     *,
     grid: WorkingGrid = WorkingGrid(),
     matrix: Float[Array, "4 4"] | None = None,
-    similarity: Similarity = "ncc",
+    similarity: Similarity = "mi",
 ) -> WorldMap:
     """Affine and deformation from the fixed to the moving world, of any orientation and spacing.
 
@@ -51,7 +51,7 @@ def register_in_world(
       fixed_affine, moving_affine: voxels to RAS mm.
       grid: the working grid.
       matrix: the affine, fixed world to moving world, in place of a search.
-      similarity: of that search: "ncc" for one contrast, "mi" for two.
+      similarity: of that search: "mi" for any contrasts, "ncc" for one.
     """
     if matrix is None:
         matrix = align(fixed, moving, fixed_affine, moving_affine, similarity=similarity).matrix

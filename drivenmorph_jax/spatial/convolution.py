@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.spatial.split import stencil
+
 _NDHWC = ("NDHWC", "DHWIO", "NDHWC")
 
 
@@ -26,6 +28,10 @@ def convolve(
       image: batch of channel-last volumes.
       kernel: the taps, as Flax's `nn.Conv` stores them.
     """
+    return stencil(_convolve, kernel.shape[1] // 2, [image], [kernel])
+
+
+def _convolve(image, kernel):
     return lax.platform_dependent(image, kernel, cpu=_on_cpu, default=_native)
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.spatial.split import multiply_axis, stencil
+
 _KERNEL_REACH = 128  # voxels summed for the Gaussian's normaliser: exact for any useful sigma
 
 
@@ -24,7 +26,7 @@ def gaussian_smooth(
     sigmas = jnp.broadcast_to(jnp.asarray(sigma, field.dtype), (field.ndim - 1,))
     for axis in range(field.ndim - 1):
         matrix = _gaussian_matrix(field.shape[axis], sigmas[axis])
-        field = jnp.moveaxis(jnp.tensordot(matrix, field, axes=(1, axis)), 0, axis)
+        field = multiply_axis(matrix, field, axis)
     return field
 
 
@@ -39,6 +41,10 @@ def _gaussian_matrix(size: int, sigma: Float[Array, ""]) -> Float[Array, "n n"]:
 
 def box_mean(image: Float[Array, "*space c"], width: int) -> Float[Array, "*space c"]:
     """Mean over a cube of odd `width`, one axis at a time (a direct 9³ window is 100× slower)."""
+    return stencil(lambda image: _box_mean(image, width), width // 2, [image])
+
+
+def _box_mean(image, width: int):
     spatial = image.ndim - 1
     # A literal: reverse mode needs to see that it is the sum's zero.
     zero = np.zeros((), image.dtype)
@@ -56,6 +62,10 @@ def gradient(image: Float[Array, "*space c"]) -> tuple[Float[Array, "*space c"],
 
     The image is 0 beyond its grid.
     """
+    return stencil(_gradient, 1, [image])
+
+
+def _gradient(image):
     return tuple(_difference(image, axis) for axis in range(image.ndim - 1))
 
 

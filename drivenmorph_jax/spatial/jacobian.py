@@ -3,13 +3,23 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.spatial.split import AXIS, columns, is_split
+
 
 def jacobian_matrix(displacement: Float[Array, "*space n"]) -> Float[Array, "*space n n"]:
     """∂φ_i/∂x_j by central differences (one-sided at the border), per voxel: [..., i, j]."""
     n = displacement.shape[-1]
     axes = tuple(range(displacement.ndim - 1))
-    columns = jnp.stack(jnp.gradient(displacement, axis=axes), axis=-1)
-    return columns + jnp.eye(n, dtype=displacement.dtype).reshape((1,) * len(axes) + (n, n))
+    if is_split(displacement.shape):
+        rows = displacement.shape[AXIS]
+        across = columns(lambda u: jnp.gradient(u, axis=AXIS), displacement, rows)
+        within = jnp.gradient(displacement, axis=(0, 2))
+        derivatives = [within[0], across, within[1]]
+    else:
+        derivatives = jnp.gradient(displacement, axis=axes)
+    return jnp.stack(derivatives, axis=-1) + jnp.eye(n, dtype=displacement.dtype).reshape(
+        (1,) * len(axes) + (n, n)
+    )
 
 
 def jacobian_determinant(displacement: Float[Array, "*space n"]) -> Float[Array, "*space"]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.sampling import sample
+from drivenmorph_jax.spatial.split import keep, multiply_axis
 
 
 def downsampled_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -27,7 +28,7 @@ def downsample(image: Float[Array, "*space c"]) -> Float[Array, "*half c"]:
             image = jnp.pad(image, padding)
         shape = (*image.shape[:axis], image.shape[axis] // 2, 2, *image.shape[axis + 1 :])
         image = image.reshape(shape).mean(axis=axis + 1)
-    return image
+    return keep(image)
 
 
 def resize_image(
@@ -48,7 +49,7 @@ def resize_image(
     for axis, (old, new) in enumerate(zip(image.shape[:-1], shape, strict=True)):
         ratio = new / old if factor is None else factor
         image = _resize_axis(image, axis, new, ratio)
-    return image
+    return keep(image)
 
 
 def _resize_axis(image, axis: int, new: int, ratio: float):
@@ -59,7 +60,7 @@ def _resize_axis(image, axis: int, new: int, ratio: float):
     centres = (jnp.arange(new, dtype=image.dtype) + 0.5) / ratio - 0.5
     # Sampling the unit matrix gives the matrix of linear interpolation.
     matrix = sample(jnp.eye(old, dtype=image.dtype), centres[:, None], boundary="edge")
-    return jnp.moveaxis(jnp.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+    return multiply_axis(matrix, image, axis)
 
 
 def resize_displacement(

@@ -13,6 +13,9 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from drivenmorph_jax.spatial.ring import gather_round
+from drivenmorph_jax.spatial.split import is_split
+
 Boundary = Literal["zero", "edge"]
 
 
@@ -42,12 +45,24 @@ def sample(
     Returns:
       (..., C), in the image's dtype for order 0, else promoted with the coordinates'.
     """
-    shape = image.shape[:-1]
-    flat = jnp.asarray(image).reshape(-1, image.shape[-1])
-    axes = [
+    image = jnp.asarray(image)
+    if is_split(image.shape, coordinates.shape):
+        return _sample_split(image, coordinates, order, boundary)
+    corners = _corners(image.shape[:-1], coordinates, order, boundary)
+    return _interpolate(image, corners, order)
+
+
+def _corners(shape, coordinates, order: int, boundary: Boundary):
+    return [
         _axis_corners(coordinates[..., axis], size, order, boundary)
         for axis, size in enumerate(shape)
     ]
+
+
+def _interpolate(image, axes, order: int):
+    """Weighted sum over the corners of each point, given per axis."""
+    shape = image.shape[:-1]
+    flat = image.reshape(-1, image.shape[-1])
     terms = []
     for corner in itertools.product(*axes):
         (index, weight), *others = corner
@@ -87,6 +102,29 @@ def _axis_corners(x, size: int, order: int, boundary: Boundary):
             weight = jnp.where(inside, weight, 0)
         corners.append((jnp.clip(index + step, 0, last), weight))
     return corners
+
+
+def _sample_split(image, coordinates, order: int, boundary: Boundary):
+    """`sample` where image and coordinates are split over devices along the second axis."""
+    shape = image.shape[:-1]
+
+    def contribution(slab, coordinates, first):
+        axes = _corners(shape, coordinates, order, boundary)
+        rows = slab.shape[1]
+        held = []
+        for index, weight in axes[1]:
+            index = index - first
+            weight = jnp.where((index >= 0) & (index < rows), weight, 0)
+            held.append((jnp.clip(index, 0, rows - 1), weight))
+        return _interpolate(slab, [axes[0], held, axes[2]], order)
+
+    def touches(rows, coordinates, first):
+        # By the index: a corner of weight 0 still has a derivative by the coordinate.
+        corners = _axis_corners(coordinates[..., 1], shape[1], order, boundary)
+        inside = [((index >= first) & (index < first + rows)).any() for index, _ in corners]
+        return functools.reduce(operator.or_, inside)
+
+    return gather_round(contribution, touches, image, coordinates)
 
 
 def warp(

@@ -1,6 +1,7 @@
 """A whole training run, from its config to its last checkpoint."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -9,22 +10,26 @@ import jax
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import TrainingData, load_training
-from drivenmorph_jax.data.loader import PairLoader
+from drivenmorph_jax.data.loader import LabelMode, PairLoader
+from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
-from drivenmorph_jax.training.loop import Outcome, train_loop
+from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
+from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
 from drivenmorph_jax.training.network import Network, drivenmorph
 from drivenmorph_jax.training.optimiser import make_optimiser
-from drivenmorph_jax.training.pair_loss import make_pair_loss
-from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.pair_loss import Synthesise, make_pair_loss
+from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
+from drivenmorph_jax.training.profile import StepProfile, choose_steps
 from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
 from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import create_state
+from drivenmorph_jax.training.throughput import Throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,12 @@ class Config:
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        if self.data.label_maps and not self.training.synthesis.enabled:
+            raise InputError(
+                "data.label_maps: they have no images: set training.synthesis.enabled to true"
+            )
+
 
 def train(
     config: Config,
@@ -43,19 +54,22 @@ def train(
     *,
     resume: bool = False,
     network: Network | None = None,
+    profile: str | None = None,
 ) -> Outcome:
     """Train as the config says, in a run folder, from the start or from its last checkpoint.
 
     With `resume` a folder without checkpoints starts from the beginning, so that a job script can
-    always pass it. With `network` that one is trained, and `config.model` is not used.
+    always pass it. `profile` is "FIRST:LAST", steps to trace into the run folder, or "" for a few
+    early ones. With `network` that one is trained, and `config.model` is not used.
 
     Raises:
-        InputError: the config, the data or the folder cannot be used.
+        InputError: the config, the data, the folder or the steps to trace cannot be used.
         TrainingError: a loss or gradient is not finite.
     """
     cfg = config.training
     folder = open_run_folder(pathlib.Path(run_dir), resume=resume)
-    network = network or drivenmorph(config.model)
+    if network is None:
+        network = drivenmorph(config.model, remat=cfg.remat, weights=cfg.initial_weights)
     document = as_document(config) | {"model": network.description}
     checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
     if resume:
@@ -68,19 +82,38 @@ def train(
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
     params = network.init(params_key)
-    values = label_values(training)
-    loss_fn = make_pair_loss(network.apply, config.loss, cfg.augment, label_values=values)
+    loss_fn = make_pair_loss(
+        network.apply,
+        config.loss,
+        cfg.augment,
+        label_values=label_values(training, config),
+        synthesise=make_synthesis(training, config),
+    )
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
 
     # Step, on the devices there are.
     backend = make_backend(
-        cfg.backend, loss_fn, optimiser, batch=cfg.batch, ema_decay=cfg.optimiser.ema_decay
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        accumulate=cfg.accumulate,
+        space=cfg.space,
+        shard_state=cfg.shard_state,
     )
     state = backend.place_state(create_state(step_key, params, optimiser))
     evaluate = None
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        evaluate = make_monitor(network.apply, held_out, jax.local_devices()[: backend.devices])
+        monitor = make_monitor(
+            network.apply,
+            held_out,
+            jax.local_devices()[: backend.devices],
+            mesh=backend.mesh,
+            pictures=cfg.tensorboard and is_lead(),
+        )
+        evaluate = _gathered(monitor, backend)
 
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
@@ -89,8 +122,10 @@ def train(
         state, seconds = restored.state, restored.progress["seconds"]
         batches.set_state(restored.progress["loader"])
     step = int(state.step)
-    metric_log = None
+    metric_log, traced = None, None
     if is_lead():
+        if profile is not None:
+            traced = StepProfile(folder, *choose_steps(profile, step, cfg.steps))
         describe_run(folder, document, first_step=step)
         metric_log = MetricLog(folder, first_step=step, tensorboard=cfg.tensorboard)
     reporter = make_reporter(cfg.steps, step)
@@ -107,39 +142,78 @@ def train(
             metric_log=metric_log,
             reporter=reporter,
             evaluate=evaluate,
+            skipped=lambda: [*training.skipped, *batches.skipped()],
+            throughput=Throughput(
+                backend.step,
+                pairs=cfg.batch,
+                devices=backend.devices,
+                local=jax.local_devices()[: backend.devices],
+                precision=config.model.precision,
+            ),
+            profile=traced,
             seconds_before=seconds,
         )
     finally:
         reporter.close()
+        if traced is not None:
+            traced.close()
         if metric_log is not None:
             metric_log.close()
-        checkpoints.close()
         batches.close()
+        checkpoints.close()
+
+
+def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
+    """The same, of parameters that may be split over devices."""
+    return lambda params: evaluate(backend.gather(params))
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
     """Endless batches of random pairs, of each the part that this process feeds to its devices.
 
-    With labels numbered 1, 2, … where the loss needs them.
+    With labels numbered 1, 2, … where the loss needs them, and as they are where images are made
+    from them: the table need not have all that a brain has.
     """
+    share = reading_share(config.training.space)
     return PairLoader(
         training.subjects,
         batch_size=config.training.batch,
         seed=config.training.seed,
         pairs=training.pairs,
         flip=config.data.flip,
-        labels="consecutive" if config.loss.dice_weight else "none",
+        labels=_label_mode(config),
         label_table=training.label_table,
         threads=config.data.threads,
         read_ahead=config.data.read_ahead,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
+        # In any process: each reads its own share.
+        skip=functools.partial(print, flush=True) if config.data.on_bad_image == "skip" else None,
+        shard_index=share.index,
+        shard_count=share.count,
     )
 
 
-def label_values(training: TrainingData) -> tuple[int, ...]:
-    """The numbers that labels have in a batch."""
-    return () if training.label_table is None else tuple(range(1, len(training.label_table) + 1))
+def label_values(training: TrainingData, config: Config) -> tuple[int, ...]:
+    """The numbers that the table's labels have in a batch."""
+    if training.label_table is None:
+        return ()
+    if _label_mode(config) == "raw":
+        return training.label_table.values
+    return tuple(range(1, len(training.label_table) + 1))
+
+
+def make_synthesis(training: TrainingData, config: Config) -> Synthesise | None:
+    """What makes the images of an example, where the config asks for it."""
+    cfg = config.training.synthesis
+    if not cfg.enabled:
+        return None
+    classes = intensity_classes(training.label_table)
+    return lambda key, example: synthesise_pair(key, example, cfg, classes)
+
+
+def _label_mode(config: Config) -> LabelMode:
+    if config.training.synthesis.enabled:
+        return "raw"
+    return "consecutive" if config.loss.dice_weight else "none"
 
 
 def as_document(config: Any) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """What a run says while it goes: JSON lines, TensorBoard, and a bar or plain lines."""
 
+import contextlib
 import json
 import math
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
+from jaxtyping import UInt8
+from numpy import ndarray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.processes import is_lead
 
 
@@ -28,36 +34,59 @@ class MetricLog:
 
     Records after `first_step` that an interrupted run left behind are dropped, so that each step
     appears once.
+
+    Raises:
+        InputError: there is no room, here or in `write`.
     """
 
     def __init__(self, folder: pathlib.Path, *, first_step: int, tensorboard: bool) -> None:
-        path = folder / "metrics.jsonl"
-        kept = _records_until(path, first_step)
-        path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self._path = path = folder / "metrics.jsonl"
+        kept = "".join(json.dumps(record) + "\n" for record in _records_until(path, first_step))
+        write_atomically(path, lambda temporary: temporary.write_text(kept))
         self._file = path.open("a")
         self._writer = None
         if tensorboard:
             # Imported late: it is slow to import, and not every run wants it.
-            from tensorboardX import SummaryWriter
+            from drivenmorph_jax.training.events import EventWriter
 
-            self._writer = SummaryWriter(
-                str(folder / "tensorboard"), purge_step=first_step + 1, flush_secs=30
-            )
+            with self._failing_clearly():
+                self._writer = EventWriter(folder / "tensorboard", purge_step=first_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One record; values that are no numbers are written as null."""
         record: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
         record |= {k: float(f"{v:.7g}") if math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with self._failing_clearly():
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            if self._writer is not None:
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, step)
+                self._writer.flush()
+
+    def show(self, step: int, pictures: dict[str, UInt8[ndarray, "h w"]]) -> None:
+        """Grey pictures, in TensorBoard alone."""
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+            for name, picture in pictures.items():
+                self._writer.add_image(name, picture, step, dataformats="HW")
 
     def close(self) -> None:
-        self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        # Each record is on disk already, or has been reported.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"metrics {self._path} cannot be written ({error.strerror}): make room, and "
+                "--resume from the last checkpoint"
+            ) from error
 
 
 def _records_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:

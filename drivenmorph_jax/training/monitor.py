@@ -6,29 +6,47 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from drivenmorph_jax.data.dataset import EvaluationData
 from drivenmorph_jax.evaluation.pair import overlap
+from drivenmorph_jax.evaluation.slices import draw_slices, summed_force
+from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.objective.masks import brain_mask
 from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
-from drivenmorph_jax.training.pair_loss import Register
+from drivenmorph_jax.spatial.split import is_split, slabs
+
+# (params, fixed, moving) -> registration, for one pair of (D, H, W, 1) images.
+Register = Callable[[Any, Array, Array], Registration]
 
 
 def make_monitor(
-    register: Register, data: EvaluationData, devices: Sequence[Any]
-) -> Callable[[Any], dict[str, float]]:
+    register: Register,
+    data: EvaluationData,
+    devices: Sequence[Any],
+    *,
+    mesh: Mesh | None = None,
+    pictures: bool = False,
+) -> Callable[[Any], dict[str, Any]]:
     """Build `evaluate(params)`: means over the pairs of `data`, which are shared by the devices.
 
+    With a mesh its devices, of all processes, work on one pair at a time instead, its volumes split
+    over them.
+
     Gives `lncc` (a loss) and `folding_percent`; with labels `dice` and `dice_before`; where the
-    true displacement is known, `error_voxels` inside the brain.
+    true displacement is known, `error_voxels` inside the brain. With `pictures` also those of
+    `draw_slices`, of the first pair.
     """
-    measure = _on_devices(register, devices)
-    mesh = jax.make_mesh((len(devices),), ("pair",), (AxisType.Auto,), devices=devices)
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    if mesh is None:
+        at_once, measure = len(devices), _on_devices(register, devices)
+        line = jax.make_mesh((len(devices),), ("pair",), (AxisType.Auto,), devices=devices)
+        everywhere = NamedSharding(line, PartitionSpec())
+    else:
+        at_once, measure = 1, _on_mesh(register, mesh)
+        everywhere = NamedSharding(mesh, PartitionSpec())
     nothing = np.zeros((*np.shape(data.subjects[0].image), 3), np.float32)
     before = [_dice(data, index, nothing) for index in range(len(data.pairs))]
 
@@ -36,27 +54,36 @@ def make_monitor(
         # By way of the host: a program of one process takes nothing that others hold a part of.
         params = jax.device_put(jax.device_get(params), everywhere)
         rows: list[dict[str, float]] = []
-        for first in range(0, len(data.pairs), len(devices)):
-            chosen = range(first, min(first + len(devices), len(data.pairs)))
+        drawn: dict[str, Any] = {}
+        for first in range(0, len(data.pairs), at_once):
+            chosen = range(first, min(first + at_once, len(data.pairs)))
             # The last round is filled up, so that every round has one shape and one program.
-            filled = [*chosen, *[first] * (len(devices) - len(chosen))]
+            filled = [*chosen, *[first] * (at_once - len(chosen))]
             batch = _stack([_pair(data, index) for index in filled])
-            measured, displacements = jax.device_get(measure(params, batch))
+            measured, fields = measure(params, batch)
+            measured, displacements = jax.device_get((measured, fields["displacement"]))
+            if pictures and not first:
+                own = {name: leaf[0] for name, leaf in fields.items()}
+                drawn = draw_slices(batch["fixed"][0], batch["moving"][0], **jax.device_get(own))
             for k, index in enumerate(chosen):
                 row = {name: float(values[k]) for name, values in measured.items()}
                 if not np.isnan(before).all():
                     dice = _dice(data, index, displacements[k])
                     row |= {"dice": dice, "dice_before": before[index]}
                 rows.append(row)
-        return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+        means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+        return means | drawn
 
     return evaluate
 
 
-def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, Any], Any]:
-    def measure(params: Any, pair: dict[str, Array]) -> tuple[dict[str, Array], Array]:
+def _measure(register: Register) -> Callable[[Any, dict[str, Array]], Any]:
+    """(params, pair) -> (results, fields to draw and to score by)."""
+
+    def measure(params: Any, pair: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         fixed, moving = pair["fixed"], pair["moving"]
-        displacement = register(params, fixed, moving).displacement
+        registration = register(params, fixed, moving)
+        displacement = registration.displacement
         warped = warp(moving, displacement)
         inside = fixed[..., 0] != 0
         folded = (jacobian_determinant(displacement) <= 0) & inside
@@ -67,8 +94,31 @@ def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, An
         if "truth" in pair:
             error = jnp.linalg.norm(displacement - pair["truth"], axis=-1)
             result["error_voxels"] = (error * inside).sum() / jnp.maximum(inside.sum(), 1)
-        return result, displacement
+        force = summed_force(registration, fixed.shape[:3])
+        return result, {"displacement": displacement, "warped": warped, "force": force}
 
+    return measure
+
+
+def _on_mesh(register: Register, mesh: Mesh) -> Callable[[Any, Any], Any]:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    compiled = jax.jit(_measure(register), out_shardings=everywhere)
+
+    def place(leaf: np.ndarray) -> jax.Array:
+        spec = slabs(leaf.ndim) if is_split(leaf.shape) else PartitionSpec()
+        # The same values in every process.
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), leaf, leaf.shape)
+
+    def one(params: Any, batch: dict[str, np.ndarray]) -> Any:
+        with jax.set_mesh(mesh):
+            pair = {name: place(leaf[0]) for name, leaf in batch.items()}
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[None], compiled(params, pair))
+
+    return one
+
+
+def _on_devices(register: Register, devices: Sequence[Any]) -> Callable[[Any, Any], Any]:
+    measure = _measure(register)
     if len(devices) > 1:
         return jax.pmap(measure, in_axes=(None, 0), devices=devices)
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from drivenmorph_jax.model.config import ModelConfig
-from drivenmorph_jax.model.drivenmorph import init, register
+from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.model.weights import start_from
 
 Image = Float[Array, "d h w 1"]
 
@@ -31,11 +32,23 @@ class Network(NamedTuple):
     description: dict[str, Any]
 
 
-def drivenmorph(cfg: ModelConfig) -> Network:
-    """DrivenMorph in this architecture."""
+def drivenmorph(
+    cfg: ModelConfig, *, remat: Remat = "iterations", weights: str | None = None
+) -> Network:
+    """DrivenMorph in this architecture.
+
+    Args:
+      cfg: the architecture.
+      remat: what a derivative works out again: see `register`.
+      weights: folder of exported weights to start from; None for random parameters.
+    """
     compiled = jax.jit(init, static_argnums=1)
+
+    def start(key: PRNGKeyArray) -> Params:
+        return compiled(key, cfg) if weights is None else start_from(weights, cfg)
+
     return Network(
-        init=lambda key: compiled(key, cfg),
-        apply=lambda params, fixed, moving: register(params, fixed, moving, cfg),
+        init=start,
+        apply=lambda params, fixed, moving: register(params, fixed, moving, cfg, remat=remat),
         description=json.loads(json.dumps(dataclasses.asdict(cfg))),
     )

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.objective.loss import LossConfig, Registered, registration_loss
+from drivenmorph_jax.training.accumulation import LossFunction, Metrics
 from drivenmorph_jax.training.augment import AugmentConfig, augment_pair
-from drivenmorph_jax.training.step import LossFunction, Metrics
 
 # (params, fixed, moving) -> registration, for one pair of (D, H, W, 1) images.
 Register = Callable[[Any, Float[Array, "d h w 1"], Float[Array, "d h w 1"]], Registered]
+
+# (key, example) -> an example with other images.
+Synthesise = Callable[[PRNGKeyArray, dict[str, Array]], dict[str, Array]]
 
 
 def make_pair_loss(
@@ -21,16 +24,20 @@ def make_pair_loss(
     augment_cfg: AugmentConfig,
     *,
     label_values: tuple[int, ...] = (),
+    synthesise: Synthesise | None = None,
 ) -> LossFunction:
     """Build the `loss_fn` of `make_step` for batches of `fixed` and `moving`, (B, D, H, W, 1).
 
-    `fixed_labels` and `moving_labels`, (B, D, H, W), are used where the loss needs them.
+    `fixed_labels` and `moving_labels`, (B, D, H, W), are used where the loss needs them. With
+    `synthesise` both images are made from these.
     """
 
     def example_loss(
         params: Any, example: dict[str, Array], key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         example = augment_pair(key, example, augment_cfg)
+        if synthesise is not None:
+            example = synthesise(jax.random.fold_in(key, 1), example)
         fixed, moving = example["fixed"], example["moving"]
         backward = None
         if loss_cfg.inverse_consistency_weight:

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -13,8 +14,13 @@ import jax
 import yaml
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images.writing import write_atomically
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel")
+# What JAX reaches accelerators through; those that are installed are told.
+_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "jax-rocm7-plugin", "libtpu")
+# Settings of the environment that change what is computed, or how.
+_SETTINGS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32_")
 
 
 def open_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
@@ -41,21 +47,34 @@ def open_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
 def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: int) -> None:
     """Write `config.yaml`, and a line in `starts.jsonl` for this start of the run.
 
-    A line has the time, command, step, git commit (and whether files differ from it), versions
-    and devices.
+    A line has the time, command, step, git commit (and whether files differ from it), versions,
+    settings of the environment, system and devices (the kind of this process's, the number of
+    all).
+
+    Raises:
+        InputError: no room, or no permission.
     """
-    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    text = yaml.safe_dump(document, sort_keys=False)
+    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
     record = {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": sys.argv,
+        "working_folder": str(pathlib.Path.cwd()),
+        "environment": {k: v for k, v in os.environ.items() if k.startswith(_SETTINGS)},
         "after_step": first_step,
         **_git_state(),
+        "system": f"{platform.node()}: {platform.platform()}",
+        "processes": jax.process_count(),
+        "device_count": jax.device_count(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("drivenmorph-jax", *_PACKAGES)},
+        "versions": {name: _version(name) for name in ("drivenmorph-jax", *_PACKAGES)}
+        | {name: version for name in _PLUGINS if (version := _version(name))},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
     }
-    with (folder / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    starts = folder / "starts.jsonl"
+    before = starts.read_text() if starts.exists() else ""
+    text = before + json.dumps(record) + "\n"
+    write_atomically(starts, lambda path: path.write_text(text))
 
 
 def _version(package: str) -> str | None:

@@ -6,16 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
+from drivenmorph_jax.training.accumulation import LossFunction, Metrics, accumulated_gradient
 from drivenmorph_jax.training.optimiser import update_average
 from drivenmorph_jax.training.state import TrainState
 
-Metrics = dict[str, Float[Array, ""]]
-# (params, batch, keys) -> (mean loss over the batch, its terms). Every leaf of the batch has a
-# leading batch axis; keys holds one key per example.
-LossFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+# (params, batch, keys) -> (metrics, gradient), means over the batch.
+GradientFunction = Callable[[Any, Any, PRNGKeyArray], tuple[Metrics, Any]]
 
 
 def make_step(
@@ -23,7 +22,9 @@ def make_step(
     optimiser: optax.GradientTransformation,
     *,
     ema_decay: float,
+    accumulate: int = 1,
     axis: str | None = None,
+    over_shards: Callable[[GradientFunction], GradientFunction] | None = None,
 ) -> Step:
     """Build `step(state, batch) -> (state, metrics)`.
 
@@ -31,18 +32,26 @@ def make_step(
         loss_fn: mean loss of a batch, and its terms.
         optimiser: see `make_optimiser`.
         ema_decay: see `update_average`.
+        accumulate: micro-batches that a shard's batch is worked through in; see
+            `accumulated_gradient`.
         axis: name of the mapped axis over which shards of the batch are averaged, None for one
             shard. Gradients must be local to the shard (as under pmap) for the mean to be right.
+        over_shards: for a step that is given the whole batch: maps the gradient of a shard over
+            the shards. None where the step itself is mapped.
     """
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        keys = _example_keys(state, batch, axis)
-        (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch, keys
-        )
+    value_and_gradient = accumulated_gradient(loss_fn, accumulate)
+
+    def gradient(params: Any, batch: Any, keys: PRNGKeyArray) -> tuple[Metrics, Any]:
+        (loss, terms), gradients = value_and_gradient(params, batch, keys)
         metrics = {"loss": loss, **terms}
-        if axis is not None:
-            metrics, gradients = jax.lax.pmean((metrics, gradients), axis)
+        return (metrics, gradients) if axis is None else jax.lax.pmean((metrics, gradients), axis)
+
+    gradient_of_all = gradient if over_shards is None else over_shards(gradient)
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        keys = _example_keys(state, batch, axis if over_shards is None else None)
+        metrics, gradients = gradient_of_all(state.params, batch, keys)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -28,7 +28,7 @@ from drivenmorph_jax.images import (
     working_grid,
 )
 from drivenmorph_jax.images.geometry import apply_affine
-from drivenmorph_jax.pipeline import atlas, register
+from drivenmorph_jax.pipeline import atlas, demons_method, register, results
 from drivenmorph_jax.pipeline.atlas import SUBJECT_SPACE
 from drivenmorph_jax.pipeline.derived_fields import derive_fields
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
@@ -55,7 +55,7 @@ def files(made, fields, tmp_path, monkeypatch) -> dict[str, Path]:
     """Template, its labels and maps, and an image; their registration is the canned one."""
     monkeypatch.setattr(register, "register_volumes", lambda *_, **__: made.registered)
     monkeypatch.setattr(register, "derive_fields", lambda *_: fields)
-    monkeypatch.setattr(register, "write_figure", lambda *_, **__: None)
+    monkeypatch.setattr(results, "write_figure", lambda *_, **__: None)
     labels = brain_labels("oblique")
     coarse = working_grid(labels, 3.0)
     smooth = ndimage.gaussian_filter(made.fixed.data, 1.5)
@@ -147,6 +147,11 @@ def test_all_of_register_and_the_maps(files, made, tmp_path, capsys):
     assert names(out / SUBJECT_SPACE) == {"gm.nii.gz"}
     run(files, out, "--overwrite", "--quiet")
     assert names(out) == WRITTEN | {"notes.txt"}
+
+    # Nor by `register`, which knows of no maps.
+    run(files, out, "--template-maps", files["gm"], "--overwrite", "--quiet")
+    register.register_files(files["template"], files["image"], out, demons_method(), overwrite=True)
+    assert names(out) == WRITTEN | {"notes.txt"}
     assert capsys.readouterr().out == ""
 
 
@@ -179,7 +184,8 @@ def test_a_failure_at_the_last_map_leaves_nothing(files, tmp_path, capsys, monke
         ("{template} {image} --template-labels {gm} {gm}", "not whole numbers"),
         ("{template} {image} --template-maps {gm} {gm}", "written twice: rename"),
         ("{template} {image} --template-labels {labels} --template-maps {labels}", "written twice"),
-        ("{template} {image} --regularity 2", "give --refine N"),
+        ("{template} {image} --regularity -2", "give a number above 0"),
+        ("{template} {image} --formats nii", "format nii: is not known: choose among itk, fsl"),
         ("{template} {image} --checkpoint none", "--method demons has no weights"),
         ("{template}", "IMAGE"),
     ],

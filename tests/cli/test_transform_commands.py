@@ -25,6 +25,7 @@ from drivenmorph_jax.images import (
     load_volume,
     read_transform,
     save_volume,
+    volume,
     write_transform,
 )
 from drivenmorph_jax.images.transform_files import FORMATS
@@ -221,6 +222,9 @@ def test_jacobian_agrees_with_ants(case):
         ("compose second.mat --output none/o.mat", "cannot write"),
         ("jacobian second.mat --output o.nii", "needs --reference"),
         ("jacobian warp.nii.gz --output o.mgz", "change the ending"),
+        ("jacobian warp.nii.gz --reference slice.nii --output o.nii", "give one of more slices"),
+        ("compose warp.nii.gz --output fixed.nii.gz/o.h5", "cannot write"),
+        ("invert empty.mat --fixed fixed.nii.gz {m} --output o.mat", "four rows of four numbers"),
         ("convert warp.nii.gz --format fsl --output o.nii", "add --moving"),
         ("convert warp.nii.gz --format h5 --output o.nii", "ends in .h5"),
         ("convert warp.nii.gz --output o.mat", "no affine"),
@@ -230,8 +234,38 @@ def test_jacobian_agrees_with_ants(case):
     ],
 )
 def test_one_clear_line(arguments, message, case, capsys):
-    given = arguments.format(to="--reference fixed.nii.gz", w="--transforms warp.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 1), np.float32), np.eye(4)), "slice.nii")
+    Path("empty.mat").write_text("")
+    given = arguments.format(
+        to="--reference fixed.nii.gz", w="--transforms warp.nii.gz", m=IMAGES[2] + " " + IMAGES[3]
+    )
     assert re.search(message, refused(capsys, *given.split()))
+
+
+@pytest.mark.parametrize("output", ["new/deep", "there"])
+def test_all_of_several_files_or_none(output, case, capsys, monkeypatch):
+    """The disk is full at the second; the first, which exists, stays as it was."""
+    Path("there").mkdir()
+    Path("there/moving.nii.gz").write_text("of before")
+    write = volume.write_nifti
+
+    def full(image, path):
+        if "fixed" in path.name:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        write(image, path)
+
+    monkeypatch.setattr(volume, "write_nifti", full)
+    given = ("apply", "moving.nii.gz", "fixed.nii.gz", "--points", "points.csv", *TO_FIXED)
+    given = (*given, "--output", output, "--overwrite")
+    error = refused(capsys, *given)
+    assert f"cannot write {output}/fixed.nii.gz: No space left on device" in error
+    assert Path("there/moving.nii.gz").read_text() == "of before"
+    monkeypatch.setattr(volume, "write_nifti", write)
+    done(*given)
+    assert {path.name for path in Path(output).iterdir()} == {
+        *("moving.nii.gz", "fixed.nii.gz", "points.csv")
+    }
 
 
 def test_fsl_files_need_their_images(case, capsys):

@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import (
@@ -14,6 +15,8 @@ from drivenmorph_jax.images import (
     write_fsl_affine,
     write_fsl_displacement,
 )
+from drivenmorph_jax.images.fsl import fsl_coordinates
+from drivenmorph_jax.images.geometry import apply_affine
 from tests.images.geometries import GRIDS, grid
 from tests.images.pairs import MATRIX, NAMES, pair, points_inside, world_points
 
@@ -71,8 +74,28 @@ def test_absolute_coordinates_are_recognised(tmp_path):
     image = Grid((6, 7, 8), np.diag([-2.0, 2, 2, 1]))
     coordinates = np.abs(world_points(image)).astype(np.float32)
     path = save(tmp_path / "w.nii", coordinates, 2006)
-    with pytest.raises(InputError, match=r"8-fold: give a relative warp"):
+    with pytest.raises(InputError, match="holds absolute coordinates: give a relative warp"):
         read_fsl_displacement(path, image)
+
+
+@pytest.mark.parametrize("moving_name", GRIDS)
+@pytest.mark.parametrize("fixed_name", GRIDS)
+def test_absolute_coordinates_between_any_two_grids(fixed_name, moving_name, tmp_path):
+    """Where the images' axes are permuted, they do not even change volumes by much."""
+    fixed, moving = Grid(*grid(fixed_name)), Grid(*grid(moving_name))
+    turned = Rotation.from_euler("xyz", [20, -15, 10], degrees=True).as_matrix() * 1.15
+    points = world_points(fixed)
+    middle = points.mean((0, 1, 2))
+    there = (points - middle) @ turned.T + middle + 3 * np.sin(points / 15)
+    path = tmp_path / "w.nii"
+    write_fsl_displacement(path, there - points, fixed.affine, moving)
+    found, _ = read_fsl_displacement(path, moving)
+    np.testing.assert_allclose(found, there - points, atol=1e-3)
+    image = nib.Nifti1Image.from_filename(path)
+    coordinates = apply_affine(fsl_coordinates(moving), there).astype(np.float32)
+    nib.save(nib.Nifti1Image(coordinates, image.affine, image.header), tmp_path / "absolute.nii")
+    with pytest.raises(InputError, match="absolute coordinates"):
+        read_fsl_displacement(tmp_path / "absolute.nii", moving)
 
 
 def test_affines_of_another_kind_are_refused(tmp_path):
@@ -107,6 +130,12 @@ def check_fslpy(case, folder: Path) -> None:
     field = fnirt.readFnirt(str(path), moving, fixed, defType="relative")
     case.check_image(nonlinear.applyDeformation(moving, field, order=1))
     case.check_labels(nonlinear.applyDeformation(labels, field, order=0))
+    there = nonlinear.convertDeformationType(field, "absolute")
+    absolute = nib.Nifti1Image(there.astype(np.float32), case.fixed.affine)
+    absolute.header.set_intent(2006, name="", allow_unknown=True)
+    nib.save(absolute, folder / "absolute.nii")
+    with pytest.raises(InputError, match="absolute coordinates"):
+        read_fsl_displacement(folder / "absolute.nii", case.moving_grid)
     # It looks vectors up at the nearest voxel: ask at voxels.
     some = tuple(slice(4, -4, 1 + size // 30) for size in case.fixed.shape)
     points = world_points(case.fixed_grid)[some].reshape(-1, 3)

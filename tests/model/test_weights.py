@@ -8,7 +8,7 @@ import yaml
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, init
-from drivenmorph_jax.model.weights import is_weights_folder, load_weights, save_weights
+from drivenmorph_jax.model.weights import is_weights_folder, load_weights, save_weights, start_from
 
 CFG = ModelConfig(
     channels=(8, 8),
@@ -93,3 +93,12 @@ def test_parameters_of_another_architecture_are_not_written(params, tmp_path):
     with pytest.raises(ValueError, match="not finite"):
         save_weights(tmp_path, jax.tree.map(lambda x: x * jnp.nan, params), CFG)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_start_a_network_of_their_shapes_alone(folder, params):
+    longer = dataclasses.replace(CFG, iterations=(0, 3, 1), squarings=(2, 2, 2))
+    jax.tree.map(np.testing.assert_array_equal, start_from(folder, longer), params)
+    with pytest.raises(InputError, match=r"cannot start this model: .* in place of"):
+        start_from(folder, dataclasses.replace(CFG, channels=(8, 16)))
+    with pytest.raises(InputError, match=r"cannot start this model: .* is missing"):
+        start_from(folder, dataclasses.replace(CFG, iterations=(1, 1, 1)))

@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective import loss as module
 from drivenmorph_jax.objective.consistency import inverse_consistency
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.objective.masks import brain_mask
+from drivenmorph_jax.objective.overlap import one_hot, soft_dice
 from drivenmorph_jax.objective.regularity import bending_energy, diffusion, jacobian_hinge
 from drivenmorph_jax.objective.similarity import lncc, mse
+from drivenmorph_jax.spatial.resize import downsample
 from drivenmorph_jax.spatial.sampling import warp
 
 SHAPE = (8, 10, 9)
@@ -112,6 +115,7 @@ CHANGES = (
     {"similarity": "mse"},
     {"similarity": "mi"},
     {"similarity": "mind"},
+    {"similarity_weight": 0.5},
     {"lncc_window": 3},
     {"regularity": "bending"},
     {"regularity_weight": 0.7},
@@ -147,6 +151,27 @@ def test_regularity_and_similarity_reach_the_force_term():
     np.testing.assert_allclose(
         with_it - without, 2 * bending_energy(level.force_displacement), rtol=1e-4
     )
+
+
+def test_images_that_cannot_be_compared_leave_the_work_to_the_labels():
+    registration, fixed, moving, extra = _case()
+    cfg = LossConfig(similarity_weight=0.0, dice_weight=1.0, regularity_weight=0.0)
+    loss, terms = jitted(registration, fixed, moving, cfg, **extra)
+    assert terms.keys() == {"dice", "force"}
+    swapped = jitted(registration, moving, 0 * fixed, cfg, **extra)
+    np.testing.assert_array_equal(loss, swapped[0])
+    shares = [
+        downsample(one_hot(extra[f"{name}_labels"], extra["label_values"]))
+        for name in ("fixed", "moving")
+    ]
+    (level,) = registration.levels
+    expected = soft_dice(shares[0], warp(shares[1], level.force_displacement))
+    np.testing.assert_allclose(terms["force"], expected, rtol=1e-5)
+
+
+def test_something_has_to_be_brought_together():
+    with pytest.raises(InputError, match=r"loss\.similarity_weight and loss\.dice_weight"):
+        LossConfig(similarity_weight=0.0)
 
 
 def test_the_similarity_does_not_depend_on_the_background():

@@ -119,3 +119,21 @@ def test_an_even_window_is_refused():
     image = jnp.ones((6, 6, 6, 1))
     with pytest.raises(ValueError, match="odd"):
         lncc(image, image, window=4)
+
+
+def test_lncc_of_what_is_seen_alone():
+    """What is not seen has no influence, neither by itself nor through a window."""
+    rng = np.random.default_rng(0)
+    fixed, noise, other = rng.normal(size=(3, 12, 11, 10, 1)).astype(np.float32)
+    warped = fixed + noise / 2
+    seen = np.ones((12, 11, 10), bool)
+    seen[4:8, 3:7, 3:8] = False
+    whole = lncc(fixed, warped)
+    np.testing.assert_allclose(lncc(fixed, warped, seen=np.ones_like(seen)), whole, rtol=1e-5)
+    changed = np.where(seen[..., None], warped, 5 * other)
+    found = [lncc(fixed, image, mask=seen, seen=seen) for image in (warped, changed)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert abs(lncc(fixed, changed, mask=seen) - lncc(fixed, warped, mask=seen)) > 1e-3
+    np.testing.assert_allclose(lncc(fixed, 2 * fixed + 1, mask=seen, seen=seen), 0, atol=1e-3)
+    gradient = jax.grad(lambda image: lncc(fixed, image, mask=seen, seen=seen))(warped)
+    assert np.isfinite(gradient).all() and np.abs(np.asarray(gradient)[~seen]).max() == 0

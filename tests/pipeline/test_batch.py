@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import json
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import write_itk_affine
 from drivenmorph_jax.model import Registration
-from drivenmorph_jax.pipeline import Method, register
+from drivenmorph_jax.pipeline import Method, results
 from drivenmorph_jax.pipeline.batch import INDEX, RESULTS, Pair, read_pairs, register_pairs
 from drivenmorph_jax.pipeline.batch.outcome import COLUMNS
 from tests.pipeline.batches import METHOD, install, summarise, write_csv, write_labels, write_scan
@@ -91,7 +92,9 @@ def test_the_table_agrees_with_the_summaries(pairs, registrations, tmp_path):
         for stage in ("affine", "after"):
             found = float(row[f"correlation_{stage}"])
             assert found == pytest.approx(summary["similarity"][stage], 1e-5)
-        for name, value in summary["deformation"].items():
+        displacement = summary["deformation"]["largest_displacement_mm"]
+        expected = summary["whole_map"] | {"largest_displacement_mm": displacement}
+        for name, value in expected.items():
             assert float(row[name]) == pytest.approx(value, 1e-5)
         assert float(row["seconds"]) == pytest.approx(sum(summary["seconds"].values()), 1e-5)
 
@@ -132,7 +135,10 @@ def write_nan(path: Path) -> None:
     nib.save(nib.Nifti1Image(data, np.eye(4)), path)
 
 
-CHANGES = ("none", "not done", "summary damaged", "other summary", "input newer", "input moved")
+CHANGES = (
+    *("none", "not done", "summary damaged", "other summary", "other version"),
+    *("input newer", "input moved"),
+)
 
 
 @settings(
@@ -169,6 +175,10 @@ def changed(pair: Pair, change: str, out: Path) -> Pair:
         summary.write_text(summary.read_text()[:-20])
     elif change == "other summary":
         summary.write_text("[1]")
+    elif change == "other version":
+        document = json.loads(summary.read_text())
+        document["versions"]["drivenmorph-jax"] = "0.0.1"
+        summary.write_text(json.dumps(document))
     elif change == "input newer":
         os.utime(summary, (earlier - 100, earlier - 100))
     elif change == "input moved":
@@ -290,7 +300,7 @@ def test_paths_start_at_the_folder_of_the_csv(tmp_path, monkeypatch):
 
 def test_a_method_compiles_once_for_each_shape(tmp_path, monkeypatch):
     """Of four pairs on two working grids; whole registrations, with all their files."""
-    monkeypatch.setattr(register, "write_figure", lambda *_, **__: None)
+    monkeypatch.setattr(results, "write_figure", lambda *_, **__: None)
     traced = []
 
     @jax.jit

@@ -42,6 +42,15 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
     assert main(more) == 0
     found = load_weights(tmp_path / "more")
     assert found.model.iterations == (0, 3) and found.metadata["trained_iterations"] == [0, 1]
+    program = [*more[:3], str(tmp_path / "program"), "--program", "8", "8", "8"]
+    assert main(program) == 0
+    assert {path.name for path in (tmp_path / "program").iterdir()} == {
+        "config.yaml",
+        "register.jax_export",
+        "register.json",
+        "weights.safetensors",
+    }
+    assert main([*program[:3], str(tmp_path / "wrong"), *program[4:-1], "0"]) == 2
     assert main([*more[:3], str(tmp_path / "wrong"), "--iterations", "1", "3"]) == 2
     assert not (tmp_path / "wrong").exists()
 

@@ -1,12 +1,14 @@
 """Lesions: what they look like has no influence, and the map goes on around them."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from drivenmorph_jax.data import phantom_pair
-from drivenmorph_jax.images import Grid, Volume
+from drivenmorph_jax.images import Grid, Volume, warp_volume
 from drivenmorph_jax.model import (
     ClassicalConfig,
     Ignored,
@@ -19,7 +21,10 @@ from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import demons_method, refined_method, register_volumes
 from drivenmorph_jax.pipeline.lesions import fill, ignored_on
 from drivenmorph_jax.pipeline.refinement import RefineConfig
-from tests.pipeline.brains import brain, middle
+from drivenmorph_jax.pipeline.scans import Scans
+from drivenmorph_jax.pipeline.summary import dice_statistics, similarity_statistics
+from tests.pipeline.brains import brain, brain_labels, middle
+from tests.pipeline.canned import canned
 
 DEMONS = ClassicalConfig(iterations=(4, 8, 8))
 NETWORK = ModelConfig(
@@ -150,3 +155,70 @@ def test_a_moving_lesion_follows_the_affine():
     np.testing.assert_array_equal(found.fixed[..., 0], lesion.data)
     # One voxel along the first axis: the fixed x lies at the moving x + shift.
     np.testing.assert_allclose(found.moving[:-1, ..., 0], lesion.data[1:], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_moving_lesion_keeps_its_size_while_the_map_is_refined():
+    """As large as the same map makes the same place of a healthy brain: it draws no edge."""
+    fixed, moving = brain("plain"), brain("plain", other=True)
+    lesion = ball(moving, middle(moving) + np.array([0, 8, 0]), 9)
+    refined = RefineConfig(iterations=40, loss=LossConfig(lncc_window=5))
+    method = refined_method(demons_method(DEMONS), refined)
+    soft = Volume(lesion.data.astype(np.float32), lesion.affine)
+    sizes = []
+    for image, given in ((moving, None), (painted(moving, lesion, 0), lesion)):
+        found = register_volumes(
+            fixed, image, method, moving_lesion=given, initial_affine=np.eye(4)
+        )
+        sizes.append(warp_volume(soft, found.displacement, fixed.affine).data.sum())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.08)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return canned("oblique", "thick")
+
+
+def test_the_figures_know_nothing_of_what_is_in_a_lesion(made):
+    lesions = {
+        "fixed_lesion": ball(made.fixed, middle(made.fixed) + np.array([6, 0, 0]), 8),
+        "moving_lesion": ball(made.moving, middle(made.moving) + np.array([-6, 9, 0]), 8),
+    }
+    found = {}
+    for seed in (1, 2):
+        fixed, moving = (
+            painted(image, lesion, seed)
+            for image, lesion in zip((made.fixed, made.moving), lesions.values(), strict=True)
+        )
+        warped = warp_volume(moving, made.registered.displacement, fixed.affine)
+        registered = made.registered._replace(warped=warped)
+        for given in ({}, lesions):
+            figures = similarity_statistics(Scans(fixed, moving, **given), registered)
+            found[seed, bool(given)] = [figures[k] for k in ("before", "affine", "after")]
+            assert ("lesions left out" in figures["of"]) == bool(given)
+    assert np.abs(np.subtract(found[1, False], found[2, False])).min() > 1e-4
+    np.testing.assert_allclose(found[1, True], found[2, True], atol=1e-5)
+    assert found[1, True][2] > found[1, False][2] + 0.02
+
+
+def test_dice_counts_no_lesion_and_no_label_within_one(made):
+    labels = brain_labels("oblique"), brain_labels("thick", other=True)
+    place = np.argwhere(labels[0].data == 3).mean(0)
+    world = labels[0].affine[:3, :3] @ place + labels[0].affine[:3, 3]
+    lesion = ball(made.fixed, world, 12)
+
+    def figures(fixed_labels, **lesions):
+        scans = Scans(made.fixed, made.moving, fixed_labels, labels[1], **lesions)
+        moved = warp_volume(labels[1], made.registered.displacement, made.fixed.affine, order=0)
+        return dice_statistics(scans, made.registered, moved)
+
+    wrong = Volume(np.where(lesion.data != 0, 5, labels[0].data), labels[0].affine)
+    assert figures(wrong)["labels"]["5"]["after"] < figures(labels[0])["labels"]["5"]["after"]
+    masked = [figures(map_, fixed_lesion=lesion) for map_ in (wrong, labels[0])]
+    assert masked[0] == masked[1]
+    # Label 3 lies in it whole: there is nothing to say of it, and it is no failure.
+    assert "3" in figures(labels[0])["labels"] and "3" not in masked[0]["labels"]
+    both = figures(
+        labels[0], fixed_lesion=lesion, moving_lesion=ball(made.moving, middle(made.moving), 9)
+    )
+    assert json.dumps(both, allow_nan=False)

@@ -12,10 +12,13 @@ import pytest
 from drivenmorph_jax import cli
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import (
+    compression,
+    displacement_files,
     load_volume,
     read_itk_affine,
     read_itk_displacement,
     save_volume,
+    volume,
     warp_volume,
 )
 from drivenmorph_jax.images.geometry import apply_affine
@@ -44,14 +47,14 @@ def files(made, fields, tmp_path, monkeypatch):
     monkeypatch.setattr(register, "register_volumes", lambda *_, **__: made.registered)
     monkeypatch.setattr(register, "derive_fields", lambda *_: fields)
     paths = tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"
-    for path, volume in zip(paths, (made.fixed, made.moving), strict=True):
-        save_volume(path, volume)
+    for path, image in zip(paths, (made.fixed, made.moving), strict=True):
+        save_volume(path, image)
     return paths
 
 
 @pytest.fixture
 def quick_figure(monkeypatch):
-    monkeypatch.setattr(register, "write_figure", lambda *_, **__: None)
+    monkeypatch.setattr(results, "write_figure", lambda *_, **__: None)
 
 
 def test_the_parts_make_the_whole(made, files, tmp_path, quick_figure):
@@ -135,24 +138,27 @@ def test_the_summary_names_every_check(files, tmp_path, quick_figure):
 def test_a_full_disk_at_any_file_leaves_nothing(files, tmp_path, monkeypatch):
     """The n-th file cannot be written, for every n: half-written, then gone."""
     before = sorted(tmp_path.rglob("*"))
-    save, left = nib.save, [0]
+    write, left = compression.write_nifti, [0]
 
     def full(image, path):
         left[0] -= 1
         if left[0] < 0:
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        save(image, path)
+        write(image, path)
 
-    monkeypatch.setattr(nib, "save", full)
+    for module in (volume, displacement_files):
+        monkeypatch.setattr(module, "write_nifti", full)
+    monkeypatch.setattr(results, "write_figure", lambda *_, **__: None)
     images = 7
     for place in range(images):
         left[0] = place
         with pytest.raises(InputError, match="No space left on device") as raised:
             register_files(*files, tmp_path / "deep" / "out", METHOD)
-        assert "\n" not in str(raised.value)
+        message = str(raised.value)
+        assert f"{tmp_path / 'deep' / 'out'}/" in message and "\n" not in message
+        assert ".drivenmorph-" not in message
         assert sorted(tmp_path.rglob("*")) == before
-    monkeypatch.setattr(register, "write_figure", lambda *_, **__: None)
     left[0] = images
     register_files(*files, tmp_path / "deep" / "out", METHOD)  # there is no eighth
 

@@ -55,6 +55,19 @@ def test_not_empty_is_refused_and_overwritten_when_asked(tmp_path):
     assert found == {"a": "new", "mine": "old"}
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_error_names_the_file_that_was_asked_for(exists, tmp_path):
+    output = tmp_path / "out"
+    if exists:
+        output.mkdir()
+    with (
+        pytest.raises(InputError) as raised,
+        output_folder(output, overwrite=False, names=NAMES) as folder,
+    ):
+        raise InputError(f"cannot write {folder / 'a'}: No space left on device")
+    assert str(raised.value) == f"cannot write {output / 'a'}: No space left on device"
+
+
 def test_files_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):

@@ -12,6 +12,7 @@ import yaml
 
 from drivenmorph_jax.config import Config, load_config, parse_config
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.experiment import train
 
@@ -47,7 +48,7 @@ def compiled_once(tmp_path_factory):
 def whole(tmp_path_factory):
     """A run of six steps without interruption: its folder and outcome."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, train(parse_config(TINY), folder)
+    return folder, train(parse_config(TINY), folder, profile="")
 
 
 def test_a_run_resumed_from_its_middle_is_bit_identical(whole, tiny, tmp_path):
@@ -78,9 +79,27 @@ def test_the_run_folder_describes_itself(whole):
     assert {"evaluation/dice", "evaluation/dice_before", "evaluation/error_voxels"} <= records[
         -1
     ].keys()
+    assert {"pairs_per_second", "voxels_per_second", "step_flops"} <= records[-2].keys()
+    assert records[-2]["voxels_per_second"] == pytest.approx(
+        512 * records[-2]["pairs_per_second"], rel=1e-5
+    )
+    assert "utilisation" not in records[-2]  # no peak of a CPU is known
+    written = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
+    for name in ("fixed", "moving", "warped", "difference", "grid", "force"):
+        assert f"evaluation/{name}".encode() in written
+    assert list((folder / "profile").rglob("*.trace.json.gz"))
     weights = load_parameters(folder, "best")
     assert weights.step == int(outcome.state.step) == 6
     assert jax.tree.structure(weights.params) == jax.tree.structure(outcome.state.params)
+
+
+def test_a_run_starts_from_the_weights_it_is_given(whole, tmp_path):
+    params = whole[1].state.ema_params
+    save_weights(tmp_path / "weights", params, parse_config(TINY).model)
+    still = ["training.steps=1", "training.optimiser.learning_rate=0"]
+    given = [*still, f"training.initial_weights={tmp_path / 'weights'}"]
+    started = train(parse_config(TINY, given), tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, started.state.params, params)
 
 
 def test_a_folder_in_use_is_only_continued_on_request(whole):
@@ -130,13 +149,13 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message
 
 
 @pytest.mark.slow
-def test_pmap_trains_the_real_model_as_one_device_does(whole, tmp_path):
-    single = train(parse_config(TINY, ["training.steps=2", "training.batch=8"]), tmp_path / "one")
-    overrides = ["training.steps=2", "training.batch=8", "training.backend=pmap"]
-    pmap = train(parse_config(TINY, overrides), tmp_path / "all")
-    for one, other in zip(
-        jax.tree.leaves(single.state.opt_state), jax.tree.leaves(pmap.state.opt_state), strict=True
-    ):
+@pytest.mark.parametrize("change", ["training.backend=pmap", "training.accumulate=4"])
+def test_the_real_model_trains_as_with_the_whole_batch_on_one_device(change, tmp_path):
+    overrides = ["training.steps=2", "training.batch=8"]
+    single = train(parse_config(TINY, overrides), tmp_path / "one")
+    changed = train(parse_config(TINY, [*overrides, change]), tmp_path / "all")
+    pairs = (jax.tree.leaves(run.state.opt_state) for run in (single, changed))
+    for one, other in zip(*pairs, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-4, atol=1e-6)
     logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "all")]
     losses = [[json.loads(line).get("loss", 0.0) for line in log] for log in logs]

@@ -7,6 +7,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from drivenmorph_jax.errors import InputError
@@ -83,6 +84,18 @@ def test_the_best_evaluation_names_the_best_checkpoint(run, tmp_path):
     assert [record["evaluation/dice"] for record in evaluations] == [0.5, 0.8, 0.6]
 
 
+def test_pictures_of_an_evaluation_are_shown_and_its_numbers_logged(run, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(MetricLog, "show", lambda self, *shows: shown.append(shows))
+    picture = np.zeros((2, 3), np.uint8)
+    run(4, evaluate_every=2, evaluate=lambda params: {"dice": 0.5, "warped": picture})
+    assert [(step, list(pictures)) for step, pictures in shown] == [
+        (2, ["evaluation/warped"]),
+        (4, ["evaluation/warped"]),
+    ]
+    assert [r["evaluation/dice"] for r in records(tmp_path) if "evaluation/dice" in r] == [0.5] * 2
+
+
 def test_a_best_metric_that_evaluation_does_not_give_is_an_input_error(run, tmp_path):
     with pytest.raises(InputError, match=r"training.best_metric is 'dice'.*gives loss"):
         run(2, evaluate_every=2, evaluate=lambda params: {"loss": 1.0})
@@ -120,6 +133,22 @@ def test_a_signal_saves_and_ends_and_the_resumed_run_is_the_same(run, tiny, tmp_
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert Checkpoints(tmp_path / "checkpoints").latest_step() == int(stopped.state.step) == 4
     tiny.assert_trees_equal(whole, run(6, resume=True).state)
+
+
+def test_the_time_spent_waiting_for_data_is_measured_and_said(run, tiny, tmp_path, capsys):
+    class Slow(tiny.Batches):
+        def __next__(self):
+            time.sleep(0.1)
+            return super().__next__()
+
+    run(6, batches=Slow())
+    assert 0.5 < records(tmp_path)[-1]["waiting_share"] <= 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "waited for data" in line]
+    share = float(line.split("waited for data ")[1].split(" %")[0])
+    assert 50 < share <= 100
+    run(12, resume=True)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "waited for data" in line]
+    assert float(line.split("waited for data ")[1].split(" %")[0]) < share
 
 
 def test_the_loop_runs_outside_the_main_thread(run):

@@ -1,4 +1,4 @@
-"""Two processes with two devices each: the same run as one process on one device."""
+"""Two processes with several devices each: the same run as one process on one device."""
 
 import json
 import os
@@ -48,13 +48,14 @@ def start(config, run_dir, *arguments, devices=2, overrides=OVERRIDES):
     )
 
 
-def start_two(config, run_dir, *arguments, overrides=OVERRIDES):
+def start_two(config, run_dir, *arguments, devices=2, overrides=OVERRIDES):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     joint = ["--coordinator", coordinator, "--processes", 2, *arguments]
     return [
-        start(config, run_dir, *joint, "--process", index, overrides=overrides) for index in (0, 1)
+        start(config, run_dir, *joint, "--process", index, devices=devices, overrides=overrides)
+        for index in (0, 1)
     ]
 
 
@@ -92,6 +93,25 @@ def test_two_processes_train_as_one_does(config, alone, tmp_path):
     for name in ("loss", "gradient_norm"):
         found = logged(tmp_path / "run", name)
         assert len(found) == 8 and found == pytest.approx(logged(alone, name), rel=1e-5)
+    assert_same_parameters(tmp_path / "run", alone, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("devices", "settings"),
+    [
+        # Four groups of two devices, their state in parts; one volume over both processes.
+        pytest.param(4, ["training.space=2", "training.shard_state=true"], id="4x2, sharded"),
+        pytest.param(2, ["training.space=4"], id="1x4"),
+    ],
+)
+def test_two_processes_with_split_volumes_train_as_one_does(
+    config, alone, tmp_path, devices, settings
+):
+    overrides = [*OVERRIDES, *settings]
+    finish(start_two(config, tmp_path / "run", devices=devices, overrides=overrides), timeout=600)
+    for name in ("loss", "gradient_norm", "evaluation/dice"):
+        found = logged(tmp_path / "run", name)
+        assert found and found == pytest.approx(logged(alone, name), rel=1e-5)
     assert_same_parameters(tmp_path / "run", alone, rtol=0, atol=1e-3)
 
 

@@ -9,7 +9,7 @@ from drivenmorph_jax.pipeline.batch.pairs import Pair
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.results import SUMMARY
-from drivenmorph_jax.pipeline.summary import Summary
+from drivenmorph_jax.pipeline.summary import THIS_PACKAGE, Summary, environment
 
 
 def earlier_outcome(
@@ -18,9 +18,9 @@ def earlier_outcome(
     """The outcome in a folder, if what made it is what would be made now; else None.
 
     Compared are, with its `summary.json`, the absolute paths of all input files, and the method
-    with its details (for a network its weights' checksum; the refinement's settings). Every one of
-    the formats must be there, and no input may be newer than the summary. The version of this
-    package is not compared.
+    with its details (for a network its weights' checksum; the refinement's settings), and the
+    version of this package. Every one of the formats must be there, and no input may be newer than
+    the summary.
 
     Args:
         folder: of the pair's results; it may not exist.
@@ -31,6 +31,7 @@ def earlier_outcome(
         summary = json.loads(path.read_text(encoding="utf-8"))
         same = (
             summary["inputs"] == {role: str(file) for role, file in pair.files.items()}
+            and summary["versions"].get(THIS_PACKAGE) == environment()["versions"].get(THIS_PACKAGE)
             and summary["method"] == _as_written({"name": method.name, **method.details})
             and all((folder / file).exists() for f, file in FORMAT_FILES.items() if f in formats)
             and not any(_is_newer(file, path) for file in pair.files.values())

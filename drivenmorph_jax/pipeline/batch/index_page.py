@@ -2,37 +2,25 @@
 
 import html
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.batch.outcome import Outcome
+from drivenmorph_jax.pipeline.report.head import asset, head
 from drivenmorph_jax.pipeline.report.of_registration import REPORT
 from drivenmorph_jax.pipeline.report.tables import badge, number
 from drivenmorph_jax.pipeline.results import FIGURE
 
 _PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-content="default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
+$head<body>
 <header>
 <h1>$title</h1>
 <p>$tally</p>
 <p class="muted">The worst first. A name leads to the pair's report, a picture to its full size; all
-figures are in <a href="$table">$table</a>. Folding, NDV and the largest displacement are of the
-deformation, without the affine.</p>
+figures are in <a href="$table">$table</a>. Folding and NDV are of the whole map on the fixed
+image's grid, the largest displacement is of the deformation, without the affine.</p>
 </header>
 <main>
 <div class="scroll"><table class="gates pairs">
@@ -98,20 +86,15 @@ def write_index(
     heads = [name for name in _FIGURES if name != "Dice" or _have_labels(outcomes)]
     ordered = sorted(outcomes, key=lambda outcome: _ORDER.index(outcome.quality or "failed"))
     text = _PAGE.substitute(
+        # The report's own style, and what only this page has.
+        head=head(title, asset("report.css") + _STYLE, images="'self' data:"),
         title=html.escape(title),
-        style=_style(),
         tally=_tally(outcomes, left),
         table=table,
         heads=_head(heads),
         rows="\n".join(_row(outcome, heads, path.parent) for outcome in ordered),
     )
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _style() -> str:
-    """The report's own, and what only this page has."""
-    sheet = resources.files("drivenmorph_jax.pipeline.report").joinpath("report.css")
-    return sheet.read_text(encoding="utf-8") + _STYLE
 
 
 def _have_labels(outcomes: Sequence[Outcome]) -> bool:

@@ -19,13 +19,14 @@ _FIGURES = {
     "dice_after": ("dice", "after"),
     "correlation_affine": ("similarity", "affine"),
     "correlation_after": ("similarity", "after"),
-    "folding_percent": ("deformation", "folding_percent"),
-    "ndv_percent": ("deformation", "ndv_percent"),
+    "folding_percent": ("whole_map", "folding_percent"),
+    "ndv_percent": ("whole_map", "ndv_percent"),
     "largest_displacement_mm": ("deformation", "largest_displacement_mm"),
 }
 _NO_LABELS: dict[str, None] = dict.fromkeys(("before", "affine", "after"))
 COLUMNS = ("name", "fixed", "moving", "status", "quality", *_FIGURES, "seconds", "error")
-"""Of results.csv. The displacement is the deformation's, without the affine."""
+"""Of results.csv. Folding and NDV are of the map on the fixed image's own grid, inside its brain,
+as the gates judge it; the displacement is the deformation's, without the affine."""
 
 Figures = Mapping[str, float | None]
 

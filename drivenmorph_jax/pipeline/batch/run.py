@@ -17,7 +17,7 @@ from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import check_output
 from drivenmorph_jax.pipeline.register import register_files
 from drivenmorph_jax.pipeline.results import SUMMARY
-from drivenmorph_jax.pipeline.stages import Say, silent
+from drivenmorph_jax.progress import Say, silent
 
 _log = logging.getLogger(__name__)
 

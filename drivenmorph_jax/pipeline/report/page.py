@@ -1,11 +1,8 @@
 """One HTML file that holds all it needs, and can ask the network for nothing."""
 
-import base64
-import hashlib
 import html
 import json
 import os
-from importlib import resources
 from string import Template
 from typing import Any
 
@@ -16,6 +13,7 @@ from drivenmorph_jax.pipeline.quality import worst
 from drivenmorph_jax.pipeline.report import tables
 from drivenmorph_jax.pipeline.report.agreement import agreements
 from drivenmorph_jax.pipeline.report.content import ReportContent
+from drivenmorph_jax.pipeline.report.head import asset, head
 from drivenmorph_jax.pipeline.report.volumes import bright, pack_image, pack_ratio, pack_vectors
 
 _SCRIPTS = ("volumes.js", "colours.js", "view.js", "lines.js", "report.js")
@@ -35,14 +33,11 @@ def write_report(path: str | os.PathLike, content: ReportContent) -> None:
 def render_report(content: ReportContent) -> str:
     """The page as text."""
     _check_shapes(content)
-    style, script = _asset("report.css"), "\n".join(_asset(name) for name in _SCRIPTS)
+    script = "\n".join(asset(name) for name in _SCRIPTS)
     verdict = worst(check.verdict for check in content.checks)
-    return Template(_asset("template.html")).substitute(
+    return Template(asset("template.html")).substitute(
+        head=head(content.title, asset("report.css"), scripts=[script]),
         title=html.escape(content.title),
-        # Only this very style and script run, and nothing is fetched, whatever else got in.
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}",
-        style=style,
         script=script,
         verdict=tables.badge(verdict),
         tally=_tally(content),
@@ -126,19 +121,6 @@ def _check_shapes(content: ReportContent) -> None:
     shapes = [v.shape for v in volumes] + [v.shape[:3] for v in vectors]
     if any(shape != content.fixed.shape for shape in shapes):
         raise ValueError(f"the volumes of a report must share a grid, not {shapes}")
-
-
-def _asset(name: str) -> str:
-    return (
-        resources.files("drivenmorph_jax.pipeline.report")
-        .joinpath(name)
-        .read_text(encoding="utf-8")
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _inert(document: Any) -> str:

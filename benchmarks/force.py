@@ -1,0 +1,162 @@
+"""Does the force explain? Statistics, and a causal test, over the validation pairs of a data set.
+
+    python benchmarks/force.py [--data ixi malf] [--checkpoint DIR] [--pairs N] [--figures DIR]
+
+Both data sets at 2 mm (DRIVENMORPH_DATA). Every pair is kept in OUTPUT/cache, under a hash of
+weights and images, so that the script continues where it was stopped. Written for each data set:
+OUTPUT/DATA.json, OUTPUT/DATA.txt in plain words, and the figures.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from machine import describe_machine, hold_to_threads
+
+from drivenmorph_jax.config import load_config
+from drivenmorph_jax.data import DataConfig, EvaluationData, load_validation
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.evaluation.causal import choose_centres, remove_force, with_all_force
+from drivenmorph_jax.evaluation.explain import control_partners
+from drivenmorph_jax.evaluation.force_figure import draw_force_statistics, draw_removal
+from drivenmorph_jax.evaluation.force_study import (
+    CENTRES,
+    RADII,
+    Images,
+    PairForce,
+    load_pair,
+    save_pair,
+    study_pair,
+    summarise_force,
+)
+from drivenmorph_jax.evaluation.force_words import in_words
+from drivenmorph_jax.evaluation.study import spacing_of
+from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.pipeline import Method, load_checkpoint, load_pretrained, network_method
+from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+
+# Raise it whenever a pair would give other figures.
+VERSION = 2
+DATA = {"ixi": "IXI, 2 mm", "malf": "MALF, 2 mm"}
+_CONTROL = "the force of another pair"
+_EXAMPLE_RADIUS = 40.0
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    threads = hold_to_threads(arguments.threads)
+    enable_compilation_cache()
+    try:
+        found = load_checkpoint(arguments.checkpoint) if arguments.checkpoint else load_pretrained()
+        method = network_method(found)
+        method = method._replace(solve=with_all_force(method.solve))
+        config = load_config(arguments.config)
+        for name in arguments.data:
+            data = load_validation(data_of(name, config.data), progress=say)
+            run(name, data, method, arguments, threads)
+    except InputError as error:
+        print(f"force.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def data_of(name: str, cfg: DataConfig) -> DataConfig:
+    """The configured data, or MALF's validation subjects on the same grid."""
+    if name == "ixi":
+        return cfg
+    assert cfg.path is not None
+    folder = pathlib.Path(cfg.path).parent / "malf_1mm"
+    return dataclasses.replace(cfg, validation_path=str(folder))
+
+
+def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads: int) -> None:
+    pairs = data.pairs[: arguments.pairs]
+    studied, start, worked = [], time.monotonic(), 0
+    for place, pair in enumerate(pairs):
+        path = arguments.output / "cache" / f"{name}-{key_of(data, pair, method)}.npz"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_pair(
+                path, study_pair(method.solve, images_of(data, pair), progress=lambda _: None)
+            )
+            worked += 1
+            each = (time.monotonic() - start) / worked
+            left = each * (len(pairs) - place - 1)
+            say(f"{name} {place + 1} of {len(pairs)}: {each:.0f} s a pair, {left:.0f} s left")
+        studied.append(load_pair(path))
+    partners = control_partners(pairs)
+    controls: list[PairForce | None] = [None if p is None else studied[p] for p in partners]
+    width = method.smoothing_voxels * float(np.mean(spacing_of(data)))
+    summary = summarise_force(studied, controls, smoothing=width)
+    text = in_words(summary, control=_CONTROL)
+    print(f"\n{DATA[name]}\n\n{text}")
+    machine = describe_machine(threads)
+    write(arguments.output / f"{name}.txt", text)
+    document = {"data": DATA[name], "method": method.details, "machine": machine, **summary}
+    write(arguments.output / f"{name}.json", json.dumps(document, indent=1) + "\n")
+    arguments.figures.mkdir(parents=True, exist_ok=True)
+    title = f"{DATA[name]}: {len(pairs)} validation pairs, {method.details['weights']}"
+    draw_force_statistics(
+        arguments.figures / f"force_{name}.png", summary, title=title, control="another pair's"
+    )
+    if name == "ixi":
+        draw_example(data, method, arguments.figures / "force_removed.png")
+
+
+def draw_example(data: EvaluationData, method: Method, path: pathlib.Path) -> None:
+    """The first pair and the first ball, which nobody chose for their looks."""
+    fixed, moving, spacing = images_of(data, data.pairs[0])
+    centre = choose_centres(fixed != 0, spacing, 1)[0]
+    full = np.asarray(method.solve(fixed, moving, None).displacement)
+    ball: dict[str, Any] = {"spacing": spacing, "centre": centre, "radius": _EXAMPLE_RADIUS}
+    _, reduced = remove_force(method.solve, fixed, moving, full, **ball)
+    names = [data.subjects[i].name for i in data.pairs[0]]
+    title = f"{names[1]} to {names[0]}: the force removed within {_EXAMPLE_RADIUS:g} mm"
+    draw_removal(path, fixed, moving, (full, reduced), title=title, **ball)
+
+
+def images_of(data: EvaluationData, pair: tuple[int, int]) -> Images:
+    fixed, moving = (np.asarray(data.subjects[i].image, np.float32) for i in pair)
+    return Images(fixed, moving, spacing_of(data))
+
+
+def key_of(data: EvaluationData, pair: tuple[int, int], method: Method) -> str:
+    fixed, moving, spacing = images_of(data, pair)
+    content = hashlib.sha256(
+        json.dumps([VERSION, method.details, spacing, RADII, CENTRES]).encode()
+    )
+    for image in (fixed, moving):
+        content.update(image.tobytes())
+    names = "__".join(data.subjects[i].name for i in pair)
+    return f"{names}-{content.hexdigest()[:12]}"
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What the driving force explains.")
+    parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), metavar="NAME")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    parser.add_argument("--pairs", type=int, help="only the first N")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/force"))
+    parser.add_argument("--figures", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Images of any contrast, synthesised from label maps: what a contrast-agnostic network learns on.
+
+Every structure gets a random intensity, and the image the faults of a scanner and of a brain
+extraction, as in SynthSeg (Billot et al., MedIA 2023) and SynthMorph (Hoffmann et al., IEEE TMI
+2022), whose ranges the defaults follow at 2 mm. All is a pure function of a key, under `jit`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from drivenmorph_jax.data.labels import LabelTable
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.spatial.fields import exponential
+from drivenmorph_jax.spatial.filters import gaussian_smooth
+from drivenmorph_jax.spatial.resize import resize_displacement, resize_image
+from drivenmorph_jax.spatial.sampling import warp
+
+FLUID = 24
+"""FreeSurfer's number of the fluid around the brain, of which a brain extraction keeps some."""
+
+LARGEST_LABEL = 255
+
+_FLOOR = 0.02
+_CORE_BLUR = 2.0
+_SQUARINGS = 5
+_FWHM_TO_SIGMA = 1 / 2.3548
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesisConfig:
+    """Ranges of what is random about an image; lengths in voxels, intensities of a range of 1.
+
+    Attributes:
+      enabled: train on images synthesised from both subjects' label maps, not on theirs.
+      mean: least and largest mean of a structure; both sides of the brain share it. SynthSeg draws
+        25 to 225, of 255.
+      deviation: least and largest standard deviation inside a structure; SynthSeg: 5 to 25 at 1 mm,
+        less here because a voxel of 2 mm is the mean of eight.
+      bias: largest standard deviation of the logarithm of the intensity bias, drawn on 4³ nodes;
+        SynthSeg 0.5, SynthMorph 0.3.
+      gamma: standard deviation of the logarithm of the exponent; SynthSeg 0.5, SynthMorph 0.25.
+      blur: largest isotropic resolution; SynthSeg 4 mm.
+      thickness: largest slice thickness, along one axis, of half of the images; SynthSeg 8 mm.
+      noise: largest standard deviation of the noise that is added last.
+      strip: largest share of what may go wrong at the brain's surface: how much fluid is left,
+        and how deep the brain is cut; 0 leaves what the labels cover.
+      deformation: largest standard deviation of the velocity on its nodes; SynthMorph 3 mm.
+      deformation_nodes: distance of the velocity's nodes; SynthSeg 25 mm.
+    """
+
+    enabled: bool = False
+    mean: tuple[float, float] = (0.1, 0.9)
+    deviation: tuple[float, float] = (0.01, 0.05)
+    bias: float = 0.5
+    gamma: float = 0.4
+    blur: float = 2.0
+    thickness: float = 4.0
+    noise: float = 0.03
+    strip: float = 0.4
+    deformation: float = 1.5
+    deformation_nodes: int = 12
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "deviation"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 1:
+                raise InputError(f"training.synthesis.{name} is [{low}, {high}]: within 0 to 1")
+        for name in ("bias", "gamma", "blur", "thickness", "noise", "strip", "deformation"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"training.synthesis.{name} is {getattr(self, name)}: 0 or more")
+        if self.strip >= 0.5:
+            raise InputError(f"training.synthesis.strip is {self.strip}: below 0.5")
+        if self.deformation_nodes < 2:
+            raise InputError(
+                f"training.synthesis.deformation_nodes is {self.deformation_nodes}: at least 2"
+            )
+
+
+def intensity_classes(table: LabelTable | None) -> Int[np.ndarray, " n"]:
+    """Of each label value the one whose intensity it has: both sides have that of the left."""
+    classes = np.arange(LARGEST_LABEL + 1)
+    for value, other in ({} if table is None else table.swaps).items():
+        classes[max(value, other)] = min(value, other)
+    return classes
+
+
+def synthesise(
+    key: PRNGKeyArray,
+    labels: Int[Array, "d h w"],
+    cfg: SynthesisConfig,
+    classes: Int[np.ndarray, " n"],
+) -> tuple[Float[Array, "d h w 1"], Int[Array, "d h w"]]:
+    """An image of a label map, and the map itself as it was deformed for it.
+
+    Args:
+      key: decides everything.
+      labels: 0 to LARGEST_LABEL, 0 in the background.
+      cfg: the ranges.
+      classes: from `intensity_classes`.
+
+    Returns:
+      The image, brain-extracted: background exactly 0, brain above it up to 1; and the labels.
+    """
+    keys = iter(jax.random.split(key, 8))
+    labels = _deform(next(keys), labels, cfg)
+    image = _paint(next(keys), labels, cfg, classes)
+    image = image * jnp.exp(_smooth_noise(next(keys), labels.shape, 4, cfg.bias))
+    image = _to_unit_range(image)
+    image = image ** jnp.exp(cfg.gamma * jax.random.normal(next(keys)))
+    image = _acquire(next(keys), image, cfg)
+    spread = jax.random.uniform(next(keys), maxval=cfg.noise)
+    image = image + spread * jax.random.normal(next(keys), image.shape)
+    brain = _strip(next(keys), labels, cfg)
+    return jnp.where(brain, jnp.clip(image, _FLOOR, 1.0), 0.0)[..., None], labels
+
+
+def synthesise_pair(
+    key: PRNGKeyArray,
+    example: dict[str, Array],
+    cfg: SynthesisConfig,
+    classes: Int[np.ndarray, " n"],
+) -> dict[str, Array]:
+    """An example whose images are synthesised from its labels, each by a key of its own."""
+    result = dict(example)
+    for name, own in zip(("fixed", "moving"), jax.random.split(key), strict=True):
+        made = synthesise(own, example[f"{name}_labels"], cfg, classes)
+        result[name], result[f"{name}_labels"] = made
+    return result
+
+
+def _deform(key, labels, cfg: SynthesisConfig):
+    """A random diffeomorphism, worked out at half the resolution, where it is smooth."""
+    if not cfg.deformation:
+        return labels
+    size_key, field_key = jax.random.split(key)
+    half = tuple(-(-n // 2) for n in labels.shape)
+    nodes = tuple(max(2, round(n / cfg.deformation_nodes)) for n in labels.shape)
+    size = jax.random.uniform(size_key, maxval=cfg.deformation)
+    velocity = resize_image(0.5 * size * jax.random.normal(field_key, (*nodes, 3)), half)
+    displacement = exponential(velocity, squarings=_SQUARINGS)
+    displacement = resize_displacement(displacement, labels.shape, factor=2.0)
+    return warp(labels[..., None], displacement, order=0)[..., 0]
+
+
+def _paint(key, labels, cfg: SynthesisConfig, classes):
+    """Each structure in its own intensity, the background too: a scanner sees a whole head."""
+    keys = jax.random.split(key, 3)
+    means, deviations = (
+        jax.random.uniform(one, (len(classes),), minval=low, maxval=high)[classes]
+        for one, (low, high) in zip(keys, (cfg.mean, cfg.deviation), strict=False)
+    )
+    return means[labels] + deviations[labels] * jax.random.normal(keys[2], labels.shape)
+
+
+def _smooth_noise(key, shape: Sequence[int], nodes: int, largest: float):
+    """Normal on a few nodes, linear between them; its size is uniform up to the largest."""
+    size_key, field_key = jax.random.split(key)
+    size = jax.random.uniform(size_key, maxval=largest)
+    return resize_image(size * jax.random.normal(field_key, (nodes,) * 3 + (1,)), shape)[..., 0]
+
+
+def _to_unit_range(image):
+    low, high = image.min(), image.max()
+    return jnp.clip((image - low) / jnp.maximum(high - low, 1e-6), 1e-4, 1)
+
+
+def _acquire(key, image, cfg: SynthesisConfig):
+    """Blurred to a random resolution; half of the images in slices along a random axis."""
+    keys = jax.random.split(key, 4)
+    widths = jnp.full(3, jax.random.uniform(keys[0], maxval=cfg.blur))
+    thick = jax.random.uniform(keys[1], minval=1.0, maxval=max(cfg.thickness, 1.0))
+    thick = jnp.where(jax.random.bernoulli(keys[2]), thick, 1.0)
+    along = jnp.arange(3) == jax.random.randint(keys[3], (), 0, 3)
+    widths = jnp.where(along & (thick > 1), jnp.maximum(widths, thick), widths)
+    image = gaussian_smooth(image[..., None], _FWHM_TO_SIGMA * widths)[..., 0]
+    for axis in range(3):
+        matrix = _slices(image.shape[axis], jnp.where(along[axis], thick, 1.0))
+        image = jnp.moveaxis(jnp.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+    return image
+
+
+def _slices(size: int, step) -> Float[Array, "n n"]:
+    """Read linearly at every `step` voxels, and interpolated linearly between these slices."""
+    place = jnp.arange(size, dtype=jnp.float32)
+    last = jnp.floor((size - 1) / step)
+    slices = jnp.minimum(place, last)
+    down = jnp.maximum(1 - jnp.abs(slices[:, None] * step - place[None, :]), 0)
+    at = jnp.minimum(place / step, last)
+    up = jnp.maximum(1 - jnp.abs(at[:, None] - place[None, :]), 0)
+    return jnp.where(step > 1, up @ down, jnp.eye(size))
+
+
+def _strip(key, labels, cfg: SynthesisConfig):
+    """What a brain extraction leaves: tissue, less what it cuts off, and some of the fluid.
+
+    A flat surface of tissue, blurred, is 1/2 there: a lower threshold leaves fluid, and where
+    smooth noise is added or taken away, more fluid is left or some tissue is cut.
+    """
+    brain = labels > 0
+    if not cfg.strip:
+        return brain
+    level_key, noise_key = jax.random.split(key)
+    tissue = (brain & (labels != FLUID)).astype(jnp.float32)
+    core = gaussian_smooth(tissue[..., None], _CORE_BLUR)[..., 0]
+    core = core + _smooth_noise(noise_key, labels.shape, 8, 0.3 * cfg.strip)
+    return brain & (core > 0.5 - jax.random.uniform(level_key, minval=0.1, maxval=0.1 + cfg.strip))

@@ -1,0 +1,105 @@
+"""How smooth the Demons layer makes a map: its widths, and one number that scales them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
+from drivenmorph_jax.model.drivenmorph import Params, force_levels
+
+_WIDTHS = ("log_fluid_sigma", "log_diffusion_sigma")
+
+
+class LevelSmoothing(NamedTuple):
+    """Widths of a level's Gaussians, in voxels of the level, and how often they act."""
+
+    level: int
+    fluid: float
+    diffusion: float
+    iterations: int
+
+
+def check_regularity(regularity: float) -> None:
+    """Raises:
+    InputError: it is not a number above 0.
+    """
+    if not (math.isfinite(regularity) and regularity > 0):
+        raise InputError(f"a regularity of {regularity}: a number above 0, 1 is as trained")
+
+
+def with_regularity(params: Params, regularity: float) -> Params:
+    """Parameters whose maps are smoother (above 1) or less smooth (below 1) than as trained.
+
+    Both Gaussians of the layer are widened by √regularity: smoothing with variance σ² is a step
+    of size σ²/2 down the diffusion penalty ½∫‖∇u‖², so that σ² takes the place of its weight
+    (Cachier et al., CVIU 2003, on Demons as an alternation of matching and smoothing).
+
+    Args:
+      params: as from `init`; parts that a layer does not have stay absent.
+      regularity: above 0; 1 changes nothing.
+
+    Raises:
+      InputError: it is not a number above 0.
+    """
+    check_regularity(regularity)
+    shift = 0.5 * math.log(regularity)
+    levels = {
+        name: {key: value + shift if key in _WIDTHS else value for key, value in level.items()}
+        for name, level in params["demons"].items()
+    }
+    return {**params, "demons": levels}
+
+
+def classical_with_regularity(cfg: ClassicalConfig, regularity: float) -> ClassicalConfig:
+    """The same of classical Demons' constants.
+
+    Raises:
+      InputError: as above.
+    """
+    check_regularity(regularity)
+    wider = math.sqrt(regularity)
+    return replace(
+        cfg, fluid_sigma=cfg.fluid_sigma * wider, diffusion_sigma=cfg.diffusion_sigma * wider
+    )
+
+
+def network_smoothing(params: Params, cfg: ModelConfig) -> list[LevelSmoothing]:
+    """Of every level that carries a force, coarse to fine."""
+    result = []
+    for level in force_levels(cfg):
+        layer = params["demons"][f"level_{level}"]
+        fluid, diffusion = (
+            float(jnp.exp(layer[name])) if name in layer else 0.0 for name in _WIDTHS
+        )
+        result.append(LevelSmoothing(level, fluid, diffusion, cfg.iterations[level]))
+    return result
+
+
+def classical_smoothing(cfg: ClassicalConfig) -> list[LevelSmoothing]:
+    """The same of classical Demons."""
+    return [
+        LevelSmoothing(level, cfg.fluid_sigma, cfg.diffusion_sigma, cfg.iterations[level])
+        for level in reversed(range(len(cfg.iterations)))
+        if cfg.iterations[level]
+    ]
+
+
+def smoothing_width(levels: Sequence[LevelSmoothing]) -> float:
+    """The widest Gaussian that any force passes through, in voxels of level 0.
+
+    A level's first force is smoothed by the fluid Gaussian once, and as part of the displacement
+    by the diffusion Gaussian of every iteration from there on, those of finer levels included;
+    variances add: σ² = max_l [(2^l σ_fluid,l)² + Σ_{m ≤ l} K_m (2^m σ_diffusion,m)²]. Composition
+    and interpolation between the levels are left out.
+    """
+
+    def variance(own: LevelSmoothing) -> float:
+        after = [other for other in levels if other.level <= own.level]
+        diffusion = sum(o.iterations * (2.0**o.level * o.diffusion) ** 2 for o in after)
+        return (2.0**own.level * own.fluid) ** 2 + diffusion
+
+    return math.sqrt(max((variance(level) for level in levels), default=0.0))

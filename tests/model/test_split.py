@@ -1,0 +1,50 @@
+"""A registration whose volumes are split over devices is that of one device."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from drivenmorph_jax.model import init, register
+from drivenmorph_jax.objective.loss import LossConfig, registration_loss
+from drivenmorph_jax.spatial.split import SPACE
+from tests.spatial.test_split_compiled import EVERYTHING
+
+SHAPE = (9, 32, 10)
+
+
+@pytest.fixture(scope="module")
+def params(perturbed):
+    return perturbed(jax.jit(init, static_argnums=1)(jax.random.key(0), EVERYTHING))
+
+
+def assert_split_equals_whole(function, params, pair):
+    expected = jax.device_get(function(params, *pair))
+    mesh = jax.make_mesh((2, 4), ("data", SPACE), (AxisType.Auto, AxisType.Auto))
+    split = NamedSharding(mesh, PartitionSpec(None, SPACE))
+    with jax.set_mesh(mesh):
+        found = function(params, *(jax.device_put(image, split) for image in pair))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+    return expected
+
+
+@pytest.mark.slow
+def test_displacement(params, brain):
+    @jax.jit
+    def displacement(params, fixed, moving):
+        return register(params, fixed, moving, EVERYTHING).displacement
+
+    pair = [brain(seed, SHAPE) for seed in (1, 2)]
+    assert np.abs(assert_split_equals_whole(displacement, params, pair)).max() > 0.1
+
+
+@pytest.mark.slow
+def test_loss_and_gradient(params, brain):
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, fixed, moving):
+        registration = register(params, fixed, moving, EVERYTHING)
+        return registration_loss(registration, fixed, moving, LossConfig())[0]
+
+    assert_split_equals_whole(loss, params, [brain(seed, SHAPE) for seed in (1, 2)])
