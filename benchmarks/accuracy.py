@@ -1,16 +1,17 @@
 """Accuracy of registration methods on the validation pairs of a data set, in one table.
 
-    python benchmarks/accuracy.py [--checkpoint DIR] [--methods NAME …] [--pairs N] [--tune]
+    python benchmarks/accuracy.py [--config configs/ixi_2mm.yaml] [--checkpoint DIR]
+                                  [--baseline unet=DIR …] [--methods NAME …] [--pairs N] [--tune]
 
 All methods get the same arrays on the common affine grid, and the same code scores the result: on
 the fixed subject's own voxels, to which the moving labels are carried once, by nearest neighbour,
-through the affines and the displacement together. Every pair of a method is kept in OUTPUT/cache,
-so that the script continues where it was stopped, and only what has changed is run again.
+through the affines and the displacement together. What was trained on a coarser grid than the
+common one works there, and its displacement is brought back to the common one. Every pair of a
+method is kept in OUTPUT/cache, so that the script continues where it was stopped, and only what has
+changed is run again. Written: OUTPUT/CONFIG.md, with a paired test of ours against every other.
 """
 
 import argparse
-import hashlib
-import json
 import os
 import pathlib
 import sys
@@ -19,7 +20,9 @@ from typing import Any
 
 import numpy as np
 from machine import describe_machine, hold_to_threads
-from methods import CLASSICAL, METHODS, Entry, make_entry, read_constants
+from methods import CLASSICAL, METHODS, Entry, UnavailableError, make_entry, read_constants
+from paired import as_row, compare, header
+from records import Record, digest, read_record, say, write_record
 
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import DataConfig, EvaluationData, load_training, load_validation
@@ -32,6 +35,7 @@ from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 # Raise it whenever a method here, or the scoring, would give other figures.
 VERSION = 2
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
+_OURS = "drivenmorph"
 _COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")
 _CANDIDATES: dict[str, tuple[Any, ...]] = {
     "diffusion_sigma": (0.8, 1.0, 1.2, 1.5, 1.8),
@@ -39,8 +43,6 @@ _CANDIDATES: dict[str, tuple[Any, ...]] = {
     "alpha": (0.0625, 0.25, 1.0),
     "iterations": ((20, 40, 60), (40, 60, 80)),
 }
-
-Record = dict[str, Any]
 
 
 def main() -> int:
@@ -53,24 +55,39 @@ def main() -> int:
             _, held_out = load_training(config.data, progress=say)
             tune(held_out, arguments, threads)
         data = load_validation(config.data, progress=say)
-        constants = read_constants(arguments.output)
-        rows = {}
-        for name in METHODS:
-            if name in arguments.methods:
-                entry = make_entry(
-                    name,
-                    spacing_of(data),
-                    checkpoint=arguments.checkpoint,
-                    constants=constants.get(name),
-                )
-                rows[name] = run_method(entry, data, arguments, threads)
+        rows = run_methods(data, arguments, threads)
     except InputError as error:
         print(f"accuracy.py: error: {error}", file=sys.stderr)
         return 2
-    text = make_table(rows, config.data, threads)
+    if not rows:
+        print("accuracy.py: error: no method can run: see above", file=sys.stderr)
+        return 2
+    text = f"{make_table(rows, config.data, threads)}\n\n{make_comparison(rows)}".rstrip()
     print(f"\n{text}")
-    (arguments.output / "table.md").write_text(text + "\n")
+    path = arguments.output / f"{arguments.config.stem}.md"
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
     return 0
+
+
+def run_methods(data: EvaluationData, arguments: Any, threads: int) -> dict[str, list[Record]]:
+    """The records of every method asked for; one that cannot run here is left out with a line."""
+    constants, rows = read_constants(arguments.output), {}
+    for name in METHODS:
+        if name not in arguments.methods:
+            continue
+        try:
+            entry = make_entry(
+                name,
+                spacing_of(data),
+                checkpoint=arguments.checkpoint,
+                constants=constants.get(name),
+                baselines=dict(arguments.baselines),
+            )
+        except UnavailableError as error:
+            say(f"{name} is left out: {error}")
+            continue
+        rows[name] = run_method(entry, data, arguments, threads)
+    return rows
 
 
 def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int) -> list[Record]:
@@ -84,7 +101,7 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
         images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
         scored = [subject.native or (subject.labels,) for subject in (fixed, moving)]
         labels = [np.asarray(part) for parts in scored for part in parts]
-        key = digest(entry.settings, threads, spacing, values, *images, *labels)
+        key = digest(VERSION, entry.settings, threads, spacing, values, *images, *labels)
         path = arguments.output / "cache" / entry.name / f"{fixed.name}__{moving.name}-{key}.json"
         if not path.is_file():
             load = os.getloadavg()[0]
@@ -101,7 +118,7 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
                 "load_before": load,
                 "score": {name: x for name, x in score._asdict().items() if not np.isnan(x)},
             }
-            _write(path, record)
+            write_record(path, record)
             worked += 1
             rate = worked / (time.monotonic() - start)
             say(
@@ -109,7 +126,7 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
                 f"{score.dice:.3f}, {seconds:.1f} s ({60 * rate:.1f} pairs/min, "
                 f"{(len(pairs) - place - 1) / rate:.0f} s left)"
             )
-        records.append(json.loads(path.read_text()))
+        records.append(read_record(path))
     return records
 
 
@@ -131,7 +148,7 @@ def tune(held_out: EvaluationData, arguments: Any, threads: int) -> None:
                 f"{name}: {constant} = {best[constant]}: Dice {dice:.4f} on held-out training pairs"
             )
         result[name] = best
-    _write(arguments.output / "classical_constants.json", result)
+    write_record(arguments.output / "classical_constants.json", result)
 
 
 def make_table(rows: dict[str, list[Record]], data: DataConfig, threads: int) -> str:
@@ -153,23 +170,28 @@ def make_table(rows: dict[str, list[Record]], data: DataConfig, threads: int) ->
     return "\n".join([*lines, "", f"Validation pairs of {source}; {where}."])
 
 
-def digest(*parts: Any) -> str:
-    """Short hash of plain values and arrays, and of this script's version."""
-    content = hashlib.sha256(str(VERSION).encode())
-    for part in parts:
-        is_array = isinstance(part, np.ndarray)
-        content.update(part.tobytes() if is_array else json.dumps(part, sort_keys=True).encode())
-    return content.hexdigest()[:12]
+def make_comparison(rows: dict[str, list[Record]]) -> str:
+    """Markdown: Dice of ours less that of every other method, on the pairs of both."""
+    if _OURS not in rows or len(rows) == 1:
+        return ""
+    scores = {
+        name: {(r["fixed"], r["moving"]): r["score"]["dice"] for r in records}
+        for name, records in rows.items()
+    }
+    lines = header(f"Dice of {METHODS[_OURS]} less that of")
+    for name in rows:
+        if name != _OURS:
+            pairs = [pair for pair in scores[_OURS] if pair in scores[name]]
+            found = compare(*([scores[of][pair] for pair in pairs] for of in (_OURS, name)))
+            lines.append(as_row(METHODS[name], found, digits=4))
+    return "\n".join(lines)
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _write(path: pathlib.Path, document: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+def named_folder(text: str) -> tuple[str, pathlib.Path]:
+    name, _, folder = text.partition("=")
+    if name not in METHODS or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r}: write it as unet=DIR or transmorph=DIR")
+    return name, pathlib.Path(folder)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -177,6 +199,15 @@ def parse_arguments() -> argparse.Namespace:
     usual = [name for name in METHODS if name not in _LEFT_OUT]
     parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    parser.add_argument(
+        "--baseline",
+        dest="baselines",
+        action="append",
+        default=[],
+        type=named_folder,
+        metavar="NAME=DIR",
+        help="run folder of a trained baseline: unet or transmorph",
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/accuracy"))

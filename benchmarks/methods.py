@@ -1,6 +1,8 @@
 """The methods that are compared, each as one function of two arrays."""
 
 import dataclasses
+import functools
+import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -9,12 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
+from own_grid import halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig
-from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained
+from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
+from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
 
 METHODS = {
     "affine": "affine only",
@@ -23,10 +28,15 @@ METHODS = {
     "ants_syn": "ANTs SyN, from the common affine",
     "ants_syn_own_affine": "ANTs SyN, its own affine first",
     "ants_syncc_own_affine": "ANTs SyNCC, its own affine first",
+    "dipy_syn": "dipy SyN",
+    "convex_adam": "convexAdam",
+    "unet": "U-Net (VoxelMorph)",
+    "transmorph": "Swin transformer (TransMorph)",
     "classical_thirion": "ours, classical: Thirion",
     "classical_symmetric": "ours, classical: symmetric",
     "classical_diffeomorphic": "ours, classical: diffeomorphic",
     "drivenmorph": "ours: DrivenMorph",
+    "drivenmorph_refined": "ours: DrivenMorph, refined",
 }
 CLASSICAL = tuple(name for name in METHODS if name.startswith("classical"))
 
@@ -43,68 +53,146 @@ class Entry(NamedTuple):
     run: Run
 
 
+class UnavailableError(Exception):
+    """A method cannot run here: the message says what it lacks."""
+
+
 def make_entry(
     name: str,
     spacing: Spacing,
     *,
     checkpoint: pathlib.Path | None = None,
     constants: Mapping[str, Any] | None = None,
+    baselines: Mapping[str, pathlib.Path] | None = None,
 ) -> Entry:
-    """A method by its name.
+    """A method by its name. What is learned works on the grid that it was trained on.
 
     Args:
       name: a key of METHODS.
       spacing: mm of the common grid.
       checkpoint: of DrivenMorph: a run folder or a folder of weights; the released ones by default.
       constants: of classical Demons; the others keep their defaults.
+      baselines: run folders of the learned baselines, by name.
 
     Raises:
       InputError: the checkpoint cannot be used.
+      UnavailableError: the method's tool is not installed, or its run folder is not given.
     """
     if name == "affine":
         return Entry(name, {}, lambda f, m: (np.zeros((*f.shape, 3), np.float32), 0.0))
-    if name.startswith("sitk"):
-        import itk_demons
-
-        settings = {"tool": _version("SimpleITK"), **itk_demons.SETTINGS}
-        return Entry(name, settings, timed(lambda f, m: itk_demons.register(name, f, m, spacing)))
-    if name.startswith("ants"):
-        import ants_syn
-
-        settings = {"tool": _version("antspyx"), "type": ants_syn.VARIANTS[name]}
-        return Entry(name, settings, lambda f, m: ants_syn.register(name, f, m, spacing))
-    if name == "drivenmorph":
+    if name in ("unet", "transmorph"):
+        return _baseline(name, spacing, (baselines or {}).get(name))
+    if name in ("drivenmorph", "drivenmorph_refined"):
         found = load_checkpoint(checkpoint) if checkpoint else load_pretrained()
-        settings = {"sha256": found.sha256, "model": dataclasses.asdict(found.config)}
-        return Entry(name, settings, compiled(learned_method(found.params, found.config)))
+        return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
+    if not name.startswith("classical"):
+        return _other_tool(name, spacing)
     values = {"variant": name.removeprefix("classical_"), **(constants or {})}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     cfg = dataclasses.replace(ClassicalConfig(), **values)
     return Entry(name, dataclasses.asdict(cfg), compiled(classical_method(cfg)))
 
 
+def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | None) -> Entry:
+    """DrivenMorph on the grid that it was trained on, with the refinement after it if there is one.
+
+    Raises:
+      InputError: the common grid is not one that halves to the network's own.
+    """
+    settings = {"sha256": found.sha256, "model": dataclasses.asdict(found.config)}
+    run = compiled(learned_method(found.params, found.config))
+    if cfg is not None:
+        settings["refinement"] = dataclasses.asdict(cfg)
+        run = refined(run, cfg)
+    return _at(name, settings, run, spacing, found.spacing or spacing)
+
+
+def _baseline(name: str, spacing: Spacing, folder: pathlib.Path | None) -> Entry:
+    # Orbax and the networks: seconds to import, and only these methods need them.
+    from baselines import load_baseline
+
+    if folder is None:
+        raise UnavailableError(f"give the folder of its training: --baseline {name}=DIR")
+    method, config = load_baseline(name, folder)
+    settings = {"sha256": _digest(method.params), "model": config["model"]}
+    trained = config["data"]["spacing"] or spacing
+    return _at(name, settings, compiled(method), spacing, trained)
+
+
+def _at(name: str, settings: dict, run: Run, spacing: Spacing, trained: Any) -> Entry:
+    count = halvings(spacing, trained)
+    if count:
+        settings = {**settings, "spacing": list(trained)}
+    return Entry(name, settings, on_coarser_grid(run, count))
+
+
+def _other_tool(name: str, spacing: Spacing) -> Entry:
+    try:
+        if name.startswith("sitk"):
+            import itk_demons
+
+            settings = {"tool": _version("SimpleITK"), **itk_demons.SETTINGS}
+            demons = functools.partial(itk_demons.register, name, spacing=spacing)
+            return Entry(name, settings, timed(demons))
+        if name.startswith("ants"):
+            import ants_syn
+
+            settings = {"tool": _version("antspyx"), "type": ants_syn.VARIANTS[name]}
+            return Entry(
+                name, settings, functools.partial(ants_syn.register, name, spacing=spacing)
+            )
+        if name == "dipy_syn":
+            import dipy_syn
+
+            settings = {"tool": _version("dipy"), **dipy_syn.SETTINGS}
+            return Entry(name, settings, timed(lambda f, m: dipy_syn.register(f, m, spacing)))
+        import convex_adam
+
+        settings = {"tool": _version("convexAdam"), **convex_adam.SETTINGS}
+        return Entry(name, settings, timed(convex_adam.register))
+    except ImportError as error:
+        raise UnavailableError(f"{error}: install its package") from None
+
+
 def compiled(method: Method) -> Run:
     """Compiled on the first pair, outside the seconds; with transfers to and from the device."""
     traced = jax.jit(lambda p, f, m: method.register(p, f[..., None], m[..., None]).displacement)
     params = jax.device_put(method.params)
-    warm: set[tuple[int, ...]] = set()
 
     def register(fixed: ndarray, moving: ndarray) -> ndarray:
         return np.asarray(traced(params, fixed, moving))
 
+    return timed(register, warm_up=register)
+
+
+def refined(run: Run, cfg: RefineConfig) -> Run:
+    """A method, and after it the refinement of each pair on its own; the seconds are of both."""
+
+    def register(fixed: ndarray, moving: ndarray) -> ndarray:
+        start, _ = run(fixed, moving)
+        pair = jnp.asarray(fixed)[..., None], jnp.asarray(moving)[..., None]
+        return np.asarray(refine(jnp.asarray(start), *pair, cfg).displacement)
+
+    return timed(register, warm_up=register)
+
+
+def timed(
+    register: Callable[[ndarray, ndarray], ndarray],
+    *,
+    warm_up: Callable[[ndarray, ndarray], Any] | None = None,
+) -> Run:
+    """With the wall time it takes.
+
+    Args:
+      register: (fixed, moving) to a displacement.
+      warm_up: called before the first pair of a shape: what is compiled is not timed.
+    """
+    warm: set[tuple[int, ...]] = set()
+
     def run(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
-        if fixed.shape not in warm:
-            register(fixed, moving)
+        if warm_up is not None and fixed.shape not in warm:
+            warm_up(fixed, moving)
             warm.add(fixed.shape)
-        return timed(register)(fixed, moving)
-
-    return run
-
-
-def timed(register: Callable[[ndarray, ndarray], ndarray]) -> Run:
-    """With the wall time it takes."""
-
-    def run(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
         start = time.perf_counter()
         displacement = register(fixed, moving)
         return displacement, time.perf_counter() - start
@@ -116,6 +204,13 @@ def read_constants(output: pathlib.Path) -> dict[str, dict[str, Any]]:
     """What `tune` found for classical Demons; nothing where it has not run."""
     path = output / "classical_constants.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _digest(params: Any) -> str:
+    content = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        content.update(np.ascontiguousarray(leaf).tobytes())
+    return content.hexdigest()
 
 
 def _version(package: str) -> str:

@@ -26,6 +26,8 @@ class DataConfig:
       validation_fraction: share of the subjects to validate on where neither says.
       evaluation_split: which published split to validate on, where there are two.
       space: of Mindboggle-101, native images or those in MNI152.
+      label_files: ending of the label maps' names, where a folder has several of each subject
+        (format "folder"); a `labels.tsv` beside the data is that of "seg".
       holdout: training subjects kept out of training for the evaluation during training.
       labels: label table: a `.tsv` of (label, name), or "freesurfer", "learn2reg_oasis",
         "dkt31", "lpba40"; null: that of the format, or a `labels.tsv` beside the data.
@@ -57,6 +59,7 @@ class DataConfig:
     validation_fraction: float = 0.2
     evaluation_split: Literal["val", "test"] = "val"
     space: Literal["native", "mni152"] = "native"
+    label_files: str = "seg"
     holdout: int = 6
     labels: str | None = None
     label_maps: str | None = None

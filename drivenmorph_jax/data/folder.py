@@ -23,25 +23,26 @@ def list_folder(cfg: DataConfig) -> Listing:
     the subjects are divided by `data.validation` or `data.validation_fraction`.
     """
     folder = require_folder(cfg.path, _LAYOUT)
-    labels = _label_table_beside(folder)
+    labels = _label_table_beside(folder) if cfg.label_files == "seg" else None
     if cfg.validation_path is None and not (folder / "val").is_dir():
-        return divide(_scan(_part(folder, "train")), cfg, labels=labels)
+        return divide(_scan(_part(folder, "train"), cfg), cfg, labels=labels)
     if cfg.validation_path is None:
         other = folder / "val"
     else:
         other = _part(require_folder(cfg.validation_path, _LAYOUT), "val")
-    return Listing(_scan(_part(folder, "train")), _scan(other), labels=labels)
+    return Listing(_scan(_part(folder, "train"), cfg), _scan(other, cfg), labels=labels)
 
 
 def _part(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _scan(folder: Path) -> tuple[SubjectFile, ...]:
+def _scan(folder: Path, cfg: DataConfig) -> tuple[SubjectFile, ...]:
     files = []
     for path in folder.glob(f"*{_ENDING}"):
         name = path.name.removesuffix(_ENDING)
-        files.append(SubjectFile(name, path, existing(folder / f"{name}_seg.nii.gz")))
+        labels = existing(folder / f"{name}_{cfg.label_files}.nii.gz")
+        files.append(SubjectFile(name, path, labels))
     return require_subjects(files, folder, _LAYOUT)
 
 

@@ -7,7 +7,6 @@ import pathlib
 from typing import Any
 
 import jax
-from jaxtyping import Array
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import TrainingData, load_training
@@ -15,15 +14,13 @@ from drivenmorph_jax.data.loader import LabelMode, PairLoader
 from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
-from drivenmorph_jax.model.drivenmorph import Params, init, register
-from drivenmorph_jax.model.result import Registration
-from drivenmorph_jax.model.weights import start_from
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
 from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
 from drivenmorph_jax.training.mesh import reading_share
 from drivenmorph_jax.training.monitor import make_monitor
+from drivenmorph_jax.training.network import Network, drivenmorph
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import Synthesise, make_pair_loss
 from drivenmorph_jax.training.parallel import Backend, make_backend
@@ -56,13 +53,14 @@ def train(
     run_dir: str | pathlib.Path,
     *,
     resume: bool = False,
+    network: Network | None = None,
     profile: str | None = None,
 ) -> Outcome:
     """Train as the config says, in a run folder, from the start or from its last checkpoint.
 
     With `resume` a folder without checkpoints starts from the beginning, so that a job script can
     always pass it. `profile` is "FIRST:LAST", steps to trace into the run folder, or "" for a few
-    early ones.
+    early ones. With `network` that one is trained, and `config.model` is not used.
 
     Raises:
         InputError: the config, the data, the folder or the steps to trace cannot be used.
@@ -70,7 +68,9 @@ def train(
     """
     cfg = config.training
     folder = open_run_folder(pathlib.Path(run_dir), resume=resume)
-    document = as_document(config)
+    if network is None:
+        network = drivenmorph(config.model, remat=cfg.remat, weights=cfg.initial_weights)
+    document = as_document(config) | {"model": network.description}
     checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
     if resume:
         _check_same_model(document, checkpoints)
@@ -81,16 +81,9 @@ def train(
 
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
-    if cfg.initial_weights is not None:
-        params = start_from(cfg.initial_weights, config.model)
-    else:
-        params = jax.jit(init, static_argnums=1)(params_key, config.model)
-
-    def apply(params: Params, fixed: Array, moving: Array) -> Registration:
-        return register(params, fixed, moving, config.model, remat=cfg.remat)
-
+    params = network.init(params_key)
     loss_fn = make_pair_loss(
-        apply,
+        network.apply,
         config.loss,
         cfg.augment,
         label_values=label_values(training, config),
@@ -114,7 +107,7 @@ def train(
     if held_out.pairs:
         # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
         monitor = make_monitor(
-            apply,
+            network.apply,
             held_out,
             jax.local_devices()[: backend.devices],
             mesh=backend.mesh,

@@ -138,3 +138,17 @@ def test_bad_csv(layout, tmp_path, text, message):
     (tmp_path / "pairs_csv" / "bad.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         list_subjects(dataclasses.replace(cfg, path=str(tmp_path / "pairs_csv" / "bad.csv")))
+
+
+def test_a_folder_with_two_label_maps_of_each_subject(tmp_path):
+    for name in ("a", "b"):
+        for ending in ("t1", "seg", "manual"):
+            (tmp_path / f"{name}_{ending}.nii.gz").touch()
+    (tmp_path / "labels.tsv").touch()
+    cfg = DataConfig(format="folder", path=str(tmp_path), label_files="manual")
+    listing = list_subjects(cfg)
+    for file in (*listing.training, *listing.validation):
+        assert file.labels_path == tmp_path / f"{file.name}_manual.nii.gz"
+    # The table beside them is that of the other maps.
+    assert listing.labels is None
+    assert list_subjects(dataclasses.replace(cfg, label_files="seg")).labels is not None

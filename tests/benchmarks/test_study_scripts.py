@@ -1,0 +1,110 @@
+"""The study's scripts: their tables, what they leave out, and that points are judged rightly."""
+
+import argparse
+import pathlib
+
+import ablations
+import accuracy
+import numpy as np
+import pytest
+from contrast_pairs import Case, point_errors
+from methods import UnavailableError, make_entry, timed
+from records import digest, read_record, write_record
+
+from drivenmorph_jax.config import load_config
+
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "ixi_2mm.yaml"
+
+
+def record(name: str, pair: int, dice: float):
+    score = {"folding_percent": 0.0, "ndv_percent": 0.0, "sdlogj": 0.1, "hd95": 2.0}
+    score |= {"dice": dice, "seconds": 1.5}
+    return {"method": name, "fixed": f"s{pair}", "moving": f"s{pair + 1}", "score": score}
+
+
+def test_ours_is_compared_with_every_other_on_the_pairs_of_both():
+    rows = {
+        "affine": [record("affine", pair, 0.5) for pair in range(5)],
+        "drivenmorph": [record("drivenmorph", pair, 0.6 + 0.01 * pair) for pair in (4, 2, 3)],
+    }
+    lines = accuracy.make_comparison(rows).splitlines()
+    assert lines[0].startswith("| Dice of ours: DrivenMorph less that of | pairs |")
+    assert lines[2].startswith("| affine only | 3 | +0.1300 | +0.1052 to +0.1548 | ")
+    assert len(lines) == 3
+    assert accuracy.make_comparison({"affine": rows["affine"]}) == ""
+
+
+def test_a_baseline_without_its_run_is_left_out_with_advice():
+    with pytest.raises(UnavailableError, match="--baseline unet=DIR"):
+        make_entry("unet", (2.0, 2.0, 2.0))
+    with pytest.raises(argparse.ArgumentTypeError, match="write it as unet=DIR"):
+        accuracy.named_folder("unet")
+    assert accuracy.named_folder("unet=runs/u") == ("unet", pathlib.Path("runs/u"))
+
+
+def test_compilation_is_not_timed_and_happens_once_a_shape():
+    calls = []
+    run = timed(lambda f, m: f, warm_up=lambda f, m: calls.append(f.shape))
+    for size in (4, 4, 5):
+        image = np.zeros((size, 4, 4), np.float32)
+        assert run(image, image)[0] is image
+    assert calls == [(4, 4, 4), (5, 4, 4)]
+
+
+def test_points_led_to_their_places_have_no_error():
+    rng = np.random.default_rng(0)
+    points = rng.integers(2, 8, (50, 3)).astype(float)
+    displacement = rng.normal(size=(10, 10, 10, 3)).astype(np.float32)
+    matrix = np.eye(4)
+    matrix[:3, :3] += 0.1 * rng.normal(size=(3, 3))
+    matrix[:3, 3] = [1, -2, 3]
+    there = points + displacement[tuple(points.astype(int).T)]
+    places = there @ matrix[:3, :3].T + matrix[:3, 3]
+    nothing = np.zeros((1, 1, 1))
+    exact = Case(nothing, nothing, matrix, points, places)
+    np.testing.assert_allclose(point_errors(displacement, exact), 0, atol=1e-5)
+    beside = exact._replace(places=places + np.array([0, 3, 4]))
+    np.testing.assert_allclose(point_errors(displacement, beside), 5, atol=1e-5)
+
+
+def test_every_ablation_changes_one_thing_of_the_full_model():
+    arguments = argparse.Namespace(config=CONFIG, steps=30, seed=2, overrides=[])
+    full = ablations.config_of("full", arguments)
+    assert full.training.steps == 30 and full.training.seed == 2
+    assert full.model == load_config(CONFIG).model
+    for name in set(ablations.VARIANTS) - {"full"}:
+        config = ablations.config_of(name, arguments)
+        changed = [part for part in ("model", "loss") if vars(config)[part] != vars(full)[part]]
+        assert len(changed) == 1 and config.training == full.training
+        one, other = (vars(vars(c)[changed[0]]) for c in (config, full))
+        assert sum(one[key] != other[key] for key in one) == 1, name
+
+
+def test_the_table_of_the_ablations_holds_those_that_are_done(tmp_path):
+    def summary(dice):
+        score = {"mean": dice, "std": 0.01}
+        part = dict.fromkeys(("dice", "folding_percent", "ndv_percent", "seconds"), score)
+        return {
+            "parameters": 1234,
+            "steps": 600,
+            "seed": 0,
+            "training_seconds": 99.0,
+            "machine": "a machine",
+            "held_out": part | {"pairs": 6},
+            "validation": part | {"pairs": 20},
+        }
+
+    write_record(tmp_path / "additive.json", summary(0.75))
+    write_record(tmp_path / "full.json", summary(0.79))
+    table = ablations.make_table(ablations.read_summaries(tmp_path)).splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:4]] == ["all of it", "additive update"]
+    assert "| 0.7500 ± 0.0100 | -0.0400 |" in table[3] and "| 1,234 |" in table[3]
+    assert table[-1] == "600 steps, seed 0, the last step's weights; 6 and 20 pairs; a machine."
+
+
+def test_records_are_named_after_all_that_they_depend_on(tmp_path):
+    write_record(tmp_path / "folder" / "one.json", {"x": 1})
+    assert read_record(tmp_path / "folder" / "one.json") == {"x": 1}
+    image = np.zeros(3, np.float32)
+    assert digest(1, {"a": 1}, image) == digest(1, {"a": 1}, image.copy())
+    assert len({digest(1, {"a": 1}), digest(2, {"a": 1}), digest(1, {"a": 2})}) == 3
