@@ -28,7 +28,7 @@ from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import Config, train
-from drivenmorph_jax.training.loop import TrainingError
+from drivenmorph_jax.training.journal import TrainingError
 
 VARIANTS = {
     "full": ("all of it", []),

@@ -19,7 +19,7 @@ from drivenmorph_jax.config import load_config
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import Config, train
-from drivenmorph_jax.training.loop import TrainingError
+from drivenmorph_jax.training.journal import TrainingError
 
 
 def main() -> int:
