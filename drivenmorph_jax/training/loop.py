@@ -93,13 +93,13 @@ def train_loop(
             if profile is not None:
                 profile.begin(step)
             started = time.perf_counter()
-            # After the first step, whose compilation may place constants, nothing reaches or
-            # leaves a device unless it is asked for.
+            batch = backend.place_batch(next(batches))
+            waited = time.perf_counter() - started
+            if step == first:
+                journal.begin(state, batch)
+            # After the first step, whose compilation may place constants, the step reaches no
+            # host value that was not placed for it.
             with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
-                batch = backend.place_batch(next(batches))
-                waited = time.perf_counter() - started
-                if step == first:
-                    journal.begin(state, batch)
                 state, metrics = backend.step(state, batch)
             journal.keep(step, metrics)
             # One step runs ahead while the next batch is fetched, never more: memory stays
