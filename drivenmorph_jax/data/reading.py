@@ -33,7 +33,7 @@ def read_subject(file: SubjectFile) -> tuple[Volume, Volume | None]:
       InputError: a file cannot be read, the image is not brain-extracted, or the labels lie on
         another grid than the image.
     """
-    if file.image_path == file.labels_path:
+    if file.image_path == file.labels_path and not _is_pickled(file.image_path):
         return read_label_map(file.image_path)
     image = read_image(file.image_path)
     if (image.data != 0).mean() > _LARGEST_BRAIN_SHARE:
@@ -47,13 +47,18 @@ def read_subject(file: SubjectFile) -> tuple[Volume, Volume | None]:
 
 def read_image(path: Path) -> Volume:
     """An image file of any kind a data set uses, float32, with axes R, A, S."""
-    if path.name.endswith(".pkl"):
+    if _is_pickled(path):
         return canonical(read_pickled(path)[0])
     return canonical(_analyze_or_unoriented(path) or load_volume(path))
 
 
+def _is_pickled(path: Path) -> bool:
+    """Of the kind that holds an image and its labels together."""
+    return path.name.endswith(".pkl")
+
+
 def _read_labels(path: Path, image: Volume, image_path: Path) -> Volume:
-    if path.name.endswith(".pkl"):
+    if _is_pickled(path):
         labels = canonical(read_pickled(path)[1])
     else:
         lenient = _analyze_or_unoriented(path)

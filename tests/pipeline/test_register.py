@@ -139,7 +139,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nibabel.save", refuse)
+    monkeypatch.setattr("drivenmorph_jax.images.compression._write", refuse)
     with pytest.raises(InputError, match="No space left"):
         register_files(files["fixed"], files["moving"], tmp_path / "a" / "b", quick.DEMONS)
     assert sorted(tmp_path.iterdir()) == before
