@@ -13,7 +13,7 @@ from drivenmorph_jax.training.monitor import make_monitor
 
 
 def register(params, fixed, moving):
-    return types.SimpleNamespace(displacement=params * (fixed - moving))
+    return types.SimpleNamespace(displacement=params * (fixed - moving), levels=())
 
 
 @pytest.mark.slow
