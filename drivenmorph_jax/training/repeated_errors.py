@@ -19,6 +19,8 @@ def silence_repeated_errors() -> None:
     logging.getLogger("asyncio").addFilter(_is_no_failed_save)
     if not isinstance(sys.excepthook, _ExceptHook):
         sys.excepthook = _ExceptHook(sys.excepthook)
+    if not isinstance(sys.unraisablehook, _UnraisableHook):
+        sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
@@ -40,6 +42,20 @@ class _ExceptHook:
     def __call__(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
-            return
-        self._inner(kind, error, trace)
+        if not _is_of_a_closed_loop(error):
+            self._inner(kind, error, trace)
+
+
+class _UnraisableHook:
+    """The same, where TensorStore's own threads have nobody to raise it to."""
+
+    def __init__(self, inner: Callable[..., object]) -> None:
+        self._inner = inner
+
+    def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        if not _is_of_a_closed_loop(unraisable.exc_value):
+            self._inner(unraisable)
+
+
+def _is_of_a_closed_loop(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"

@@ -55,7 +55,8 @@ def test_a_full_disk_ends_the_run_with_one_line_and_costs_it_nothing(small_disk,
     disk, resize = small_disk
     stopped = run(tmp_path, disk / "run")
     assert stopped.returncode == 2, stopped.stderr
-    (line,) = stopped.stderr.splitlines()
+    line, *others = stopped.stderr.splitlines()
+    assert not others, stopped.stderr
     assert line.startswith("train.py: error: ")
     assert "cannot be written (No space left on device)" in line
     reached = load_parameters(disk / "run", "latest").step
