@@ -74,15 +74,16 @@ def test_without_faults_each_structure_is_of_one_random_intensity(labels):
 
 @pytest.mark.slow
 def test_each_fault_alone_changes_the_image(labels):
-    plain = np.asarray(made_by(PLAIN)(jax.random.key(5), labels)[0])
+    plain = [made_by(PLAIN)(jax.random.key(seed), labels)[0] for seed in range(4)]
     for name in ("bias", "gamma", "blur", "thickness", "noise", "strip", "deformation"):
-        default = getattr(SynthesisConfig(), name)
-        for seed in (5, 6):  # Half of the images have thick slices.
-            cfg = dataclasses.replace(PLAIN, **{name: default})
+        cfg = dataclasses.replace(PLAIN, **{name: getattr(SynthesisConfig(), name)})
+        changes = []
+        for seed in range(4):
             image, deformed = made_by(cfg)(jax.random.key(seed), labels)
             assert (deformed == labels).all() == (name != "deformation")
-            if seed == 5 and name != "thickness":
-                assert np.abs(image - plain).max() > 0.01, name
+            changes.append(float(jnp.abs(image - plain[seed]).max()))
+        # Not each time: half of the images have thick slices, some keep all the fluid.
+        assert max(changes) > 0.01, name
 
 
 @pytest.mark.slow
