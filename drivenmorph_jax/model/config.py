@@ -10,7 +10,7 @@ from typing import Literal
 
 from drivenmorph_jax.errors import InputError
 
-Remat = Literal["none", "iterations", "levels"]
+Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
 
 

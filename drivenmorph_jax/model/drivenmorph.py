@@ -1,6 +1,5 @@
 """DrivenMorph: a pyramid of driving force and Demons layer, coarse to fine."""
 
-import functools
 from typing import Any
 
 import jax
@@ -75,18 +74,13 @@ def register(
       cfg: the architecture that the parameters belong to.
       ignored: where the images are not to be compared.
       remat: what a derivative works out again: "none" keeps all, "iterations" of each iteration
-        its start, "levels" also of each level and of the encoder what goes in and out. From one
-        to the next it takes less memory and more time; the values are the same.
+        its start, in less memory and more time; the values are the same.
 
     Returns:
       The displacement in voxels of the fixed grid, with velocity and driving force of every level.
     """
-
-    def encode_pair(encoder_params, pair):
-        return jax.vmap(lambda image: encode(encoder_params, image, cfg))(pair)
-
-    whole = jax.checkpoint if remat == "levels" else lambda function: function
-    features = whole(encode_pair)(params["encoder"], jnp.stack([fixed, moving]))
+    pair = jnp.stack([fixed, moving])
+    features = jax.vmap(lambda image: encode(params["encoder"], image, cfg))(pair)
     fixed_features = jax.tree.map(lambda x: x[0], features)
     moving_features = jax.tree.map(lambda x: x[1], features)
     ignored_at = ignored_pyramid(ignored, cfg.levels)
@@ -98,15 +92,16 @@ def register(
             displacement = jnp.zeros((*shape, 3), at_fixed.demon.dtype)
         else:
             displacement = _up_to(displacement, shape)
-        at_level = functools.partial(
-            register_level, cfg=cfg, level=level, ignored=ignored_at[level], remat=remat
-        )
-        result = whole(at_level)(
+        result = register_level(
             params["difference"][f"level_{level}"],
             params["demons"][f"level_{level}"],
             at_fixed,
             at_moving,
             displacement,
+            cfg,
+            level=level,
+            ignored=ignored_at[level],
+            remat=remat,
         )
         displacement = result.displacement
         results.append(result)
@@ -145,7 +140,7 @@ def register_level(
       cfg: the architecture.
       level: which one; the architecture says how many iterations it takes.
       ignored: where the images are not to be compared, on the level's grid.
-      remat: see `register`; the level as a whole is the caller's.
+      remat: see `register`.
     """
     layer = DemonsConfig(cfg.max_step, cfg.squarings_at(level), cfg.update == "diffeomorphic")
 

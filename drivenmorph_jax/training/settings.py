@@ -24,8 +24,8 @@ class TrainingConfig:
         seed: of the parameters, the order of the pairs and every random draw.
         backend: "single", "pmap" (data-parallel over the devices of one process), "mesh"
             (data-parallel over those of all processes), or "auto".
-        remat: what the gradient works out again instead of keeping it: "none", "iterations" or
-            "levels", each with less memory and more time than the one before; see `register`.
+        remat: what the gradient works out again instead of keeping it: "none", or "iterations"
+            with less memory and more time; see `register`.
         space: devices that share one volume, each with a slab of it; the second axis of the images
             must be a multiple of twice that. Above 1, `backend` must be "mesh" or "auto".
         shard_state: parameters, their average and the optimiser's moments are split over the

@@ -23,11 +23,11 @@ def test_gradients_are_equal_and_memory_falls(tiny, compiled_init, perturbed, br
 
         return jax.jit(jax.grad(loss)).lower(params, *pair).compile()
 
-    programs = {remat: compiled(remat) for remat in ("none", "iterations", "levels")}
+    programs = {remat: compiled(remat) for remat in ("none", "iterations")}
     memory = [p.memory_analysis().temp_size_in_bytes for p in programs.values()]
-    assert memory[1] < 0.8 * memory[0] and memory[2] < 0.9 * memory[1], memory
+    assert memory[1] < 0.5 * memory[0], memory
     gradients = [jax.tree.leaves(program(params, *pair)) for program in programs.values()]
-    for leaves in zip(*gradients, strict=True):
-        size = max(float(jnp.abs(leaves[0]).max()), 1e-3)
-        for other in leaves[1:]:
-            np.testing.assert_allclose(other / size, leaves[0] / size, atol=1e-4)
+    # Of the whole gradient: what a normalisation takes away again has none but rounding.
+    size = max(float(jnp.abs(leaf).max()) for leaf in gradients[0])
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(other / size, one / size, rtol=0, atol=1e-5)
