@@ -4,8 +4,9 @@ The names below are the public interface; each is imported from its module when 
 `drivenmorph --help` need not load JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from drivenmorph_jax.lazy import lazy_names
 
 if TYPE_CHECKING:
     from drivenmorph_jax.errors import InputError as InputError
@@ -65,16 +66,4 @@ _MODULES = {
     "spatial.sampling": ("sample", "warp"),
     "spatial.world_map": ("WorldMap",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -4,8 +4,9 @@ Each name is imported from its module when first used: phantoms need none of the
 files.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from drivenmorph_jax.lazy import lazy_names
 
 if TYPE_CHECKING:
     from drivenmorph_jax.data.config import DataConfig as DataConfig
@@ -39,16 +40,4 @@ _MODULES = {
     "split": ("cyclic_pairs",),
     "subject": ("NativeLabels", "Subject"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

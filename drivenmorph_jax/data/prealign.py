@@ -104,7 +104,8 @@ def prepare(
             return None
 
     folder = cache_folder(cfg)
-    keys = [(file, attempt(file, lambda f=file: _key(f, reference, cfg))) for file in files]
+    shared = _shared_by_all(reference, cfg)
+    keys = [(file, attempt(file, lambda f=file: _key(f, shared))) for file in files]
     paths = {file: folder / f"{_safe(file.name)}-{key}.npz" for file, key in keys if key}
     missing = [f for f, path in paths.items() if read_cached(path, check_only=True) is None]
     start = time.monotonic()
@@ -174,18 +175,21 @@ def _smallest(labels: Integer[ndarray, "x y z"]) -> Integer[ndarray, "x y z"]:
     return labels.astype(np.min_scalar_type(int(labels.max())))
 
 
-def _key(file: SubjectFile, reference: Reference, cfg: DataConfig) -> str:
-    """Hash of all that a prepared subject depends on."""
-    parts: list[Any] = [
+def _shared_by_all(reference: Reference, cfg: DataConfig) -> list[Any]:
+    """What every prepared subject depends on beside its own files."""
+    return [
         PREPARATION_VERSION,
-        _identity(file.image_path),
-        _identity(file.labels_path) if file.labels_path else None,
         _identity(reference.path),
         list(reference.grid.shape),
         reference.grid.affine.round(6).tolist(),
         cfg.prealign,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _key(file: SubjectFile, shared: list[Any]) -> str:
+    """Hash of all that a prepared subject depends on."""
+    own = [_identity(path) if path else None for path in (file.image_path, file.labels_path)]
+    return hashlib.sha256(json.dumps([*shared, *own]).encode()).hexdigest()[:16]
 
 
 def _identity(path: Path) -> str:

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from drivenmorph_jax.data.labels import LabelTable
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.spatial.fields import exponential
-from drivenmorph_jax.spatial.filters import gaussian_smooth
+from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA, gaussian_smooth
 from drivenmorph_jax.spatial.resize import resize_displacement, resize_image
 from drivenmorph_jax.spatial.sampling import warp
+from drivenmorph_jax.spatial.split import multiply_axis
 
 FLUID = 24
 """FreeSurfer's number of the fluid around the brain, of which a brain extraction keeps some."""
@@ -28,7 +29,6 @@ LARGEST_LABEL = 255
 _FLOOR = 0.02
 _CORE_BLUR = 2.0
 _SQUARINGS = 5
-_FWHM_TO_SIGMA = 1 / 2.3548
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +177,11 @@ def _acquire(key, image, cfg: SynthesisConfig):
     thick = jnp.where(jax.random.bernoulli(keys[2]), thick, 1.0)
     along = jnp.arange(3) == jax.random.randint(keys[3], (), 0, 3)
     widths = jnp.where(along & (thick > 1), jnp.maximum(widths, thick), widths)
-    image = gaussian_smooth(image[..., None], _FWHM_TO_SIGMA * widths)[..., 0]
+    image = gaussian_smooth(image[..., None], FWHM_TO_SIGMA * widths)
     for axis in range(3):
         matrix = _slices(image.shape[axis], jnp.where(along[axis], thick, 1.0))
-        image = jnp.moveaxis(jnp.tensordot(matrix, image, axes=(1, axis)), 0, axis)
-    return image
+        image = multiply_axis(matrix, image, axis)
+    return image[..., 0]
 
 
 def _slices(size: int, step) -> Float[Array, "n n"]:

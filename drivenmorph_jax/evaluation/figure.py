@@ -90,9 +90,11 @@ def total_force(
     registration: Registration, shape: Sequence[int], spacing: Sequence[float]
 ) -> Float[ndarray, "d h w 3"]:
     """`summed_force` on the host."""
-    # Operation by operation JAX compiles each of them, for seconds.
-    summed = jax.jit(summed_force, static_argnums=(1, 2))
-    return np.asarray(summed(registration, tuple(shape), tuple(map(float, spacing))))
+    return np.asarray(_summed_force(registration, tuple(shape), tuple(map(float, spacing))))
+
+
+# Operation by operation JAX compiles each of them, for seconds.
+_summed_force = jax.jit(summed_force, static_argnums=(1, 2))
 
 
 @jax.jit

@@ -153,7 +153,7 @@ def _to_blocks(x, windows):
     """`_partition`. Of a volume that is split over devices, windows that lie within a slab stay
     there; where the slabs cut windows, the tokens are gathered and the windows divided anew."""
     if not _within_slabs(x.shape, windows):
-        return split.hold(_partition(split.hold(x, split.WHOLE), windows), split.SPREAD)
+        return split.constrain(_partition(split.constrain(x, split.WHOLE), windows), split.SPREAD)
     return split.map_slabs(
         lambda slab: _partition(slab, windows), in_specs=split.slabs(4), out_specs=split.SPREAD
     )(x)
@@ -162,7 +162,7 @@ def _to_blocks(x, windows):
 def _from_blocks(blocks, windows, grid):
     """Inverse of `_to_blocks`."""
     if not _within_slabs((*grid, 1), windows):
-        return split.keep(_unpartition(blocks, windows, grid))
+        return split.as_slabs(_unpartition(blocks, windows, grid))
     slab = (grid[0], grid[1] // split.space_devices(), grid[2])
     return split.map_slabs(
         lambda blocks: _unpartition(blocks, windows, slab),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.spatial.convolution import conv_general_dilated
 from drivenmorph_jax.spatial.resize import downsample, resize_image
-from drivenmorph_jax.spatial.split import keep
+from drivenmorph_jax.spatial.split import as_slabs
 
 
 class Features(NamedTuple):
@@ -51,7 +51,7 @@ def brain_pyramid(image: Float[Array, "d h w 1"], levels: int):
     The scale alone is normalised: the background stays at 0, below all tissue, so the brain's own
     edge keeps its contrast. Integers and half precision are raised to float32.
     """
-    image = keep(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
+    image = as_slabs(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
     mask = lax.stop_gradient((image != 0).astype(image.dtype))
     masks = [mask]
     for _ in range(levels - 1):

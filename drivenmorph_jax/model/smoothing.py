@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
@@ -46,6 +44,8 @@ def with_regularity(params: Params, regularity: float) -> Params:
       InputError: it is not a number above 0.
     """
     check_regularity(regularity)
+    if regularity == 1:
+        return params
     shift = 0.5 * math.log(regularity)
     levels = {
         name: {key: value + shift if key in _WIDTHS else value for key, value in level.items()}
@@ -73,7 +73,7 @@ def network_smoothing(params: Params, cfg: ModelConfig) -> list[LevelSmoothing]:
     for level in force_levels(cfg):
         layer = params["demons"][f"level_{level}"]
         fluid, diffusion = (
-            float(jnp.exp(layer[name])) if name in layer else 0.0 for name in _WIDTHS
+            math.exp(float(layer[name])) if name in layer else 0.0 for name in _WIDTHS
         )
         result.append(LevelSmoothing(level, fluid, diffusion, cfg.iterations[level]))
     return result

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from drivenmorph_jax.objective.masks import require_same_shape
-from drivenmorph_jax.spatial.split import total
+from drivenmorph_jax.spatial.split import sum_over_slabs
 
 _CHUNK = 2**16  # voxels binned at once: 8 MiB a soft assignment at 32 bins
 
@@ -59,7 +59,7 @@ def mutual_information(
 
 def _mutual_information(fixed, warped, weight, bins: int):
     positions = [_bin_position(fixed, weight, bins), _bin_position(warped, weight, bins)]
-    counts = total(functools.partial(_joint_histogram, bins=bins), [*positions, weight])
+    counts = sum_over_slabs(functools.partial(_joint_histogram, bins=bins), [*positions, weight])
     sum_of_counts = counts.sum()
     joint = counts / jnp.where(sum_of_counts > 0, sum_of_counts, 1)
     return _entropy(joint.sum(axis=1)) + _entropy(joint.sum(axis=0)) - _entropy(joint)

@@ -20,7 +20,8 @@ from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import register_volumes
 from drivenmorph_jax.pipeline.scans import PathLike, read_scans
-from drivenmorph_jax.pipeline.stages import Say, Stages, silent
+from drivenmorph_jax.pipeline.stages import Stages
+from drivenmorph_jax.progress import Say, silent
 
 DOCUMENT, WORDS, PICTURE = "explain.json", "explain.txt", "explain.png"
 FILES = (DOCUMENT, WORDS, PICTURE)

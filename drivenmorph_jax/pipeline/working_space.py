@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA
 
 # The grid grows by this many voxels, so that few shapes, and few compilations, serve all brains.
 SHAPE_STEP = 16
@@ -17,7 +18,6 @@ _FEWEST_VOXELS = 12
 # 512 mm at 2 mm: more is stray voxels, and would exhaust the memory.
 _MOST_VOXELS = 256
 _BRIGHT_PERCENTILE = 99.9
-FWHM_TO_SIGMA = 1 / 2.3548
 LEAST_COVERAGE = 0.1
 
 Spacing = tuple[float, float, float]

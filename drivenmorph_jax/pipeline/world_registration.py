@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.alignment import Similarity, align
 from drivenmorph_jax.model import ModelConfig, Params, register
-from drivenmorph_jax.pipeline.working_space import FWHM_TO_SIGMA, LEAST_COVERAGE, Shape, Spacing
+from drivenmorph_jax.pipeline.working_space import LEAST_COVERAGE, Shape, Spacing
 from drivenmorph_jax.spatial.affine import transform_points
-from drivenmorph_jax.spatial.filters import gaussian_smooth
+from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA, gaussian_smooth
 from drivenmorph_jax.spatial.sampling import identity_grid
 from drivenmorph_jax.spatial.world_map import Linear, WorldMap, from_voxels
 

@@ -7,6 +7,9 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.split import multiply_axis, stencil
 
+FWHM_TO_SIGMA = 1 / 2.3548
+"""Standard deviation of a Gaussian over its full width at half maximum."""
+
 _KERNEL_REACH = 128  # voxels summed for the Gaussian's normaliser: exact for any useful sigma
 
 

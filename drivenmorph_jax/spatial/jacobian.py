@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.spatial.split import AXIS, columns, is_split
+from drivenmorph_jax.spatial.split import AXIS, is_split, map_columns
 
 
 def jacobian_matrix(displacement: Float[Array, "*space n"]) -> Float[Array, "*space n n"]:
@@ -12,7 +12,7 @@ def jacobian_matrix(displacement: Float[Array, "*space n"]) -> Float[Array, "*sp
     axes = tuple(range(displacement.ndim - 1))
     if is_split(displacement.shape):
         rows = displacement.shape[AXIS]
-        across = columns(lambda u: jnp.gradient(u, axis=AXIS), displacement, rows)
+        across = map_columns(lambda u: jnp.gradient(u, axis=AXIS), displacement, rows)
         within = jnp.gradient(displacement, axis=(0, 2))
         derivatives = [within[0], across, within[1]]
     else:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.sampling import sample
-from drivenmorph_jax.spatial.split import keep, multiply_axis
+from drivenmorph_jax.spatial.split import as_slabs, multiply_axis
 
 
 def downsampled_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def downsample(image: Float[Array, "*space c"]) -> Float[Array, "*half c"]:
             image = jnp.pad(image, padding)
         shape = (*image.shape[:axis], image.shape[axis] // 2, 2, *image.shape[axis + 1 :])
         image = image.reshape(shape).mean(axis=axis + 1)
-    return keep(image)
+    return as_slabs(image)
 
 
 def resize_image(
@@ -49,7 +49,7 @@ def resize_image(
     for axis, (old, new) in enumerate(zip(image.shape[:-1], shape, strict=True)):
         ratio = new / old if factor is None else factor
         image = _resize_axis(image, axis, new, ratio)
-    return keep(image)
+    return as_slabs(image)
 
 
 def _resize_axis(image, axis: int, new: int, ratio: float):

@@ -47,12 +47,12 @@ def slabs(ndim: int) -> PartitionSpec:
     return PartitionSpec(*[None] * (ndim + AXIS), SPACE)
 
 
-def keep(volume: Num[Array, "*space c"]) -> Num[Array, "*space c"]:
+def as_slabs(volume: Num[Array, "*space c"]) -> Num[Array, "*space c"]:
     """The same volume, split where its rows divide over the devices, else held whole by each."""
-    return hold(volume, slabs(volume.ndim) if is_split(volume.shape) else WHOLE)
+    return constrain(volume, slabs(volume.ndim) if is_split(volume.shape) else WHOLE)
 
 
-def hold(array: Num[Array, "..."], spec: PartitionSpec) -> Num[Array, "..."]:
+def constrain(array: Num[Array, "..."], spec: PartitionSpec) -> Num[Array, "..."]:
     """The same array, where a spec says, if volumes are split here at all."""
     return array if space_devices() == 1 else lax.with_sharding_constraint(array, spec)
 
@@ -111,7 +111,7 @@ def stencil(
     )
 
 
-def total(function: Callable[..., Any], volumes: Sequence[Num[Array, "*space c"]]) -> Any:
+def sum_over_slabs(function: Callable[..., Any], volumes: Sequence[Num[Array, "*space c"]]) -> Any:
     """`function(*volumes)` that is a sum over voxels, of volumes that may be split: the sum over
     the slabs.
 
@@ -156,10 +156,10 @@ def multiply_axis(
 
     if axis - volume.ndim != AXIS:
         return multiply(volume, matrix)
-    return columns(multiply, volume, matrix.shape[0], [matrix])
+    return map_columns(multiply, volume, matrix.shape[0], [matrix])
 
 
-def columns(
+def map_columns(
     function: Callable[..., Any],
     volume: Num[Array, "*space c"],
     rows: int,

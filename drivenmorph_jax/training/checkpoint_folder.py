@@ -24,8 +24,6 @@ from drivenmorph_jax.training.repeated_errors import silence_repeated_errors
 _SCORES = "scores.json"
 # Orbax saves under this name, and renames what is complete.
 _UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp")
-
-
 # Kept among the progress.
 _CHECKSUM = "checksum"
 

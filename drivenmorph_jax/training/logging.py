@@ -36,7 +36,7 @@ class MetricLog:
     appears once.
 
     Raises:
-        InputError: there is no room, here or in `write`.
+        InputError: there is no room, here or in what follows.
     """
 
     def __init__(self, folder: pathlib.Path, *, first_step: int, tensorboard: bool) -> None:
@@ -67,8 +67,9 @@ class MetricLog:
     def show(self, step: int, pictures: dict[str, UInt8[ndarray, "h w"]]) -> None:
         """Grey pictures, in TensorBoard alone."""
         if self._writer is not None:
-            for name, picture in pictures.items():
-                self._writer.add_image(name, picture, step, dataformats="HW")
+            with self._failing_clearly():
+                for name, picture in pictures.items():
+                    self._writer.add_image(name, picture, step, dataformats="HW")
 
     def close(self) -> None:
         # Each record is on disk already, or has been reported.

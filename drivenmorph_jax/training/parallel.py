@@ -79,13 +79,9 @@ def make_backend(
     """
     processes, devices = jax.process_count(), jax.devices()
     if name == "auto":
-        name = (
-            "mesh"
-            if processes > 1 or space > 1 or shard_state
-            else "pmap"
-            if len(devices) > 1
-            else "single"
-        )
+        name = "pmap" if len(devices) > 1 else "single"
+        if processes > 1 or space > 1 or shard_state:
+            name = "mesh"
     if processes > 1 and name != "mesh":
         raise InputError(
             f"training.backend is {name}, which serves one process, but there are {processes}: "
