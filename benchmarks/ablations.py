@@ -17,8 +17,9 @@ from typing import Any
 
 import jax
 from machine import describe_machine, hold_to_threads
-from records import say, write_record
+from records import write_record
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import EvaluationData, load_training, load_validation
 from drivenmorph_jax.errors import InputError

@@ -22,8 +22,9 @@ import numpy as np
 from machine import describe_machine, hold_to_threads
 from methods import CLASSICAL, METHODS, Entry, UnavailableError, make_entry, read_constants
 from paired import as_row, compare, header
-from records import Record, digest, read_record, say, write_record
+from records import Record, digest, read_record, write_record
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import DataConfig, EvaluationData, load_training, load_validation
 from drivenmorph_jax.errors import InputError

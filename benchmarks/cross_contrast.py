@@ -24,8 +24,9 @@ from machine import describe_machine, hold_to_threads
 from methods import Entry, make_entry, ours
 from numpy import ndarray
 from paired import as_row, compare, header
-from records import Record, digest, read_record, say, write_record
+from records import Record, digest, read_record, write_record
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.images.writing import write_atomically

@@ -9,8 +9,6 @@ OUTPUT/DATA.json, OUTPUT/DATA.txt in plain words, and the figures.
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import pathlib
 import sys
 import time
@@ -18,7 +16,9 @@ from typing import Any
 
 import numpy as np
 from machine import describe_machine, hold_to_threads
+from records import digest, write_record
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import DataConfig, EvaluationData, load_validation
 from drivenmorph_jax.errors import InputError
@@ -97,9 +97,10 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
     text = in_words(summary, control=_CONTROL)
     print(f"\n{DATA[name]}\n\n{text}")
     machine = describe_machine(threads)
-    write(arguments.output / f"{name}.txt", text)
     document = {"data": DATA[name], "method": method.details, "machine": machine, **summary}
-    write(arguments.output / f"{name}.json", json.dumps(document, indent=1) + "\n")
+    write_record(arguments.output / f"{name}.json", document)
+    words = arguments.output / f"{name}.txt"
+    write_atomically(words, lambda temporary: temporary.write_text(text))
     arguments.figures.mkdir(parents=True, exist_ok=True)
     title = f"{DATA[name]}: {len(pairs)} validation pairs, {method.details['weights']}"
     draw_force_statistics(
@@ -128,22 +129,9 @@ def images_of(data: EvaluationData, pair: tuple[int, int]) -> Images:
 
 def key_of(data: EvaluationData, pair: tuple[int, int], method: Method) -> str:
     fixed, moving, spacing = images_of(data, pair)
-    content = hashlib.sha256(
-        json.dumps([VERSION, method.details, spacing, RADII, CENTRES]).encode()
-    )
-    for image in (fixed, moving):
-        content.update(image.tobytes())
     names = "__".join(data.subjects[i].name for i in pair)
-    return f"{names}-{content.hexdigest()[:12]}"
-
-
-def write(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+    settings = [method.details, spacing, RADII, CENTRES]
+    return f"{names}-{digest(VERSION, settings, fixed, moving)}"
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage
-from timing import say
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.model.attention import local_cross_attention
 from drivenmorph_jax.spatial.convolution import convolve
 from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth

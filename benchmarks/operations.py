@@ -23,7 +23,9 @@ from typing import Any
 import jax
 from machine import describe_machine, hold_to_threads
 from operation_cases import OPERATIONS, Operation, make_operations
-from timing import CLOCKS, best_seconds, markdown, say
+from timing import CLOCKS, best_seconds, markdown
+
+from drivenmorph_jax.cli.terminal import say
 
 
 def main() -> None:

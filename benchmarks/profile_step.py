@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import jax
 from machine import describe_machine, hold_to_threads
 from setting import CONFIGS, make_training, read_setting
-from timing import markdown, say
+from timing import markdown
+
+from drivenmorph_jax.cli.terminal import say
 
 LIBRARY = "drivenmorph_jax/"
 # They hold other operations, which are counted themselves.

@@ -1,4 +1,4 @@
-"""Figures kept in files, one for each pair and method: what a script continues from."""
+"""Figures kept in files: what a script continues from."""
 
 import hashlib
 import json
@@ -30,7 +30,3 @@ def write_record(path: pathlib.Path, document: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=1) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def say(text: str) -> None:
-    print(text, flush=True)

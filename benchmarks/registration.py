@@ -24,10 +24,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from machine import describe_machine, hold_to_threads
+from records import digest, read_record, write_record
 from rich.console import Console
 from rich.table import Table
 
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.cli.terminal import say
 
 # Raise it whenever a case here would give other figures for the same files.
 VERSION = 2
@@ -64,17 +65,15 @@ def main() -> int:
     cases = [case for name in arguments.pairs for case in make_cases(name, arguments)]
     rows: dict[str, Run] = {}
     for place, case in enumerate(cases, start=1):
-        key = digest(case.settings, threads)
+        key = digest(VERSION, case.settings, threads)
         path = arguments.output / "cache" / f"{case.name.replace(' ', '-')}-{key}.json"
         if not path.is_file():
             say(f"case {place} of {len(cases)}: {case.name}")
             with tempfile.TemporaryDirectory() as folder:
                 runs = case.run(pathlib.Path(folder))
             document = {"machine": describe_machine(threads), **case.settings, "runs": runs}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(document, indent=1) + "\n"
-            write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
-        rows |= json.loads(path.read_text())["runs"]
+            write_record(path, document)
+        rows |= read_record(path)["runs"]
     Console(width=150).print(make_table(rows))
     say("ANTs' affine and SyN are one step: both are under `deform`. `rest` is the start of the")
     say("process with its imports and, of ours, the report.")
@@ -166,15 +165,6 @@ def make_table(rows: dict[str, Run]) -> Table:
 
 def versions(*packages: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages}
-
-
-def digest(*parts: Any) -> str:
-    text = json.dumps([VERSION, *parts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -7,8 +7,6 @@ prints a table, and draws Dice against the spread of the Jacobian and against fo
 """
 
 import argparse
-import hashlib
-import json
 import pathlib
 import sys
 import time
@@ -20,7 +18,9 @@ import numpy as np
 from machine import hold_to_threads
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from records import digest, read_record, write_record
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import EvaluationData, load_training
 from drivenmorph_jax.errors import InputError
@@ -52,7 +52,8 @@ def main() -> int:
         scores = run(found, held_out, arguments)
         text = table(scores)
         print(f"\n{text}")
-        write(arguments.output / "table.md", text + "\n")
+        table_file = arguments.output / "table.md"
+        write_atomically(table_file, lambda temporary: temporary.write_text(text + "\n"))
         arguments.figure.parent.mkdir(parents=True, exist_ok=True)
         draw(arguments.figure, scores, title=f"{found.source}, held-out training pairs")
     except InputError as error:
@@ -74,12 +75,12 @@ def run(found: Pretrained, data: EvaluationData, arguments: Any) -> Scores:
             path = arguments.output / "cache" / f"{key_of(found, data, pair, factor)}.json"
             if not path.is_file():
                 params = with_regularity(found.params, factor)
-                write(path, json.dumps(score(solve, params, data, pair)))
+                write_record(path, score(solve, params, data, pair))
                 worked += 1
                 each = (time.monotonic() - start) / worked
                 done = place * len(arguments.factors) + index + 1
                 say(f"{done} of {total}: {each:.0f} s each, {each * (total - done):.0f} s left")
-            record = json.loads(path.read_text())
+            record = read_record(path)
             scores[factor].append([record[column] for column in _COLUMNS])
     return {factor: np.array(rows) for factor, rows in scores.items()}
 
@@ -99,11 +100,9 @@ def score(solve, params, data: EvaluationData, pair: tuple[int, int]) -> dict[st
 
 
 def key_of(found: Pretrained, data: EvaluationData, pair: tuple[int, int], factor: float) -> str:
-    content = hashlib.sha256(json.dumps([VERSION, found.sha256, spacing_of(data)]).encode())
-    for i in pair:
-        content.update(np.asarray(data.subjects[i].image, np.float32).tobytes())
+    images = [np.asarray(data.subjects[i].image, np.float32) for i in pair]
     names = "__".join(data.subjects[i].name for i in pair)
-    return f"{names}-{factor:g}-{content.hexdigest()[:12]}"
+    return f"{names}-{factor:g}-{digest(VERSION, [found.sha256, spacing_of(data)], *images)}"
 
 
 def table(scores: Scores) -> str:
@@ -143,15 +142,6 @@ def draw(path: pathlib.Path, scores: Scores, *, title: str) -> None:
             ax.set_xlabel(name)
             ax.set_ylabel("Dice" if column == 1 else "")
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=90, format="png"))
-
-
-def write(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:

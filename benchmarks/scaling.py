@@ -26,8 +26,9 @@ from typing import Any
 import jax
 from machine import describe_machine, hold_to_threads
 from setting import CONFIGS, Setting, make_training, read_setting
-from timing import CLOCKS, markdown, planned_gib, say
+from timing import CLOCKS, markdown, planned_gib
 
+from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.training.flops import product_flops
 
 

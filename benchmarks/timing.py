@@ -34,7 +34,3 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as the documentation holds it, its first column to the left."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)

@@ -10,7 +10,7 @@ from drivenmorph_jax.cli.method_options import (
     make_method,
 )
 from drivenmorph_jax.cli.register import report_lines
-from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.result_options import add_format_option, add_result_options
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.progress import silent
@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     parser.add_argument("template", type=Path, metavar="TEMPLATE", help="image of the template")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image to register to it")
     add_result_options(parser, folder="folder for the results")
+    add_format_option(parser)
     parser.add_argument("--mask", type=Path, metavar="FILE", help="mask of the image's brain")
     parser.add_argument(
         "--template-mask", type=Path, metavar="FILE", help="mask of the template's brain"

@@ -12,7 +12,7 @@ from drivenmorph_jax.cli.method_options import (
     check_method_options,
     make_method,
 )
-from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.result_options import add_format_option, add_result_options
 from drivenmorph_jax.cli.terminal import fail, say
 from drivenmorph_jax.progress import Say, silent
 
@@ -56,6 +56,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("pairs", type=Path, metavar="PAIRS.csv", help="the pairs")
     add_result_options(parser, folder="folder for the pairs' folders")
+    add_format_option(parser)
     add_method_options(parser)
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="keep what an earlier run has done")

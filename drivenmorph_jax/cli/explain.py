@@ -1,14 +1,15 @@
 """drivenmorph explain: what the driving force of a registration explains."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from drivenmorph_jax.cli.image_options import add_image_options
 from drivenmorph_jax.cli.method_options import (
     add_method_options,
     check_method_options,
     make_method,
 )
+from drivenmorph_jax.cli.result_options import add_result_options
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.progress import silent
@@ -33,22 +34,12 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=_DESCRIPTION,
     )
-    parser.add_argument("fixed", type=Path, metavar="FIXED", help="image that stays")
-    parser.add_argument("moving", type=Path, metavar="MOVING", help="image that is moved onto it")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
+    add_image_options(parser)
+    add_result_options(parser, folder="folder for the results")
     add_method_options(parser)
-    parser.add_argument(
-        "--fixed-mask", type=Path, metavar="FILE", help="mask of the fixed image's brain"
-    )
-    parser.add_argument(
-        "--moving-mask", type=Path, metavar="FILE", help="mask of the moving image's brain"
-    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace earlier results in the folder"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
     parser.set_defaults(run=run)
 
 

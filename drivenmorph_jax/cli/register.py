@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from drivenmorph_jax.cli.image_options import add_image_options
 from drivenmorph_jax.cli.method_options import (
     add_method_options,
     check_method_options,
     make_method,
 )
-from drivenmorph_jax.cli.result_options import add_result_options
+from drivenmorph_jax.cli.result_options import add_format_option, add_result_options
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.progress import silent
 
@@ -53,19 +54,10 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=_DESCRIPTION,
     )
-    parser.add_argument("fixed", type=Path, metavar="FIXED", help="image that stays")
-    parser.add_argument("moving", type=Path, metavar="MOVING", help="image that is moved onto it")
+    add_image_options(parser)
     add_result_options(parser, folder="folder for the results")
+    add_format_option(parser)
     add_method_options(parser)
-    parser.add_argument(
-        "--fixed-mask",
-        type=Path,
-        metavar="FILE",
-        help="mask of the fixed image's brain, on its grid: what is outside becomes 0",
-    )
-    parser.add_argument(
-        "--moving-mask", type=Path, metavar="FILE", help="mask of the moving image's brain"
-    )
     parser.add_argument(
         "--fixed-lesion",
         type=Path,

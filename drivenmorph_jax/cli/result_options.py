@@ -5,13 +5,18 @@ from typing import Any
 
 
 def add_result_options(parser: Any, *, folder: str) -> None:
-    """The folder, its further files, and silence.
+    """The folder, and silence.
 
     Args:
         parser: of the command.
         folder: what the folder is for.
     """
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=folder)
+    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
+
+
+def add_format_option(parser: Any) -> None:
+    """Further files of the map."""
     parser.add_argument(
         "--formats",
         type=_split,
@@ -20,7 +25,6 @@ def add_result_options(parser: Any, *, folder: str) -> None:
         help="files of the map, by commas: itk (always), fsl (warp_fsl.nii.gz), freesurfer "
         "(warp_freesurfer.nii.gz), h5 (warp.h5, ITK composite)",
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless there is an error")
 
 
 def _split(text: str) -> list[str]:
