@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="FIRST:LAST",
-        help="trace these steps into RUN_DIR/profile; default: a few after compilation",
+        help="trace these steps into RUN_DIR/profile; given last and bare: a few after compilation",
     )
     parser.add_argument("--distributed", action="store_true", help="one process of a cluster's job")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")

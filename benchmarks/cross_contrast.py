@@ -21,7 +21,7 @@ import numpy as np
 from contrast_pairs import CONTRASTS, POINTS, SPACING, Case, load_contrasts, make_case, point_errors
 from imposed import Imposed, impose
 from machine import describe_machine, hold_to_threads
-from methods import Entry, make_entry, ours
+from methods import Entry, UnavailableError, make_entry, ours
 from numpy import ndarray
 from paired import as_row, compare, header
 from records import Record, digest, read_record, write_record
@@ -58,6 +58,9 @@ def main() -> int:
     except InputError as error:
         print(f"cross_contrast.py: error: {error}", file=sys.stderr)
         return 2
+    if not records:
+        print("cross_contrast.py: error: no method can run: see above", file=sys.stderr)
+        return 2
     text = make_table(records, threads)
     print(f"\n{text}")
     path = arguments.output / "cross_contrast.md"
@@ -76,8 +79,11 @@ def make_entries(arguments: argparse.Namespace) -> list[Entry]:
             similarity = name.removeprefix("drivenmorph").removeprefix("_")
             cfg = refine_config(arguments.refine, similarity=similarity) if similarity else None
             entries.append(ours(name, spacing, found, cfg))
-        else:
+            continue
+        try:
             entries.append(make_entry(name, spacing))
+        except UnavailableError as error:
+            say(f"{name} is left out: {error}")
     return entries
 
 

@@ -4,8 +4,9 @@
 
 One patient's T1 and FLAIR at two times (followup in DRIVENMORPH_DATA), each time onto the other: a
 method registers one contrast, and what is scored is the correlation of the other one, carried by
-the same map. A map that follows noise, or a lesion that came, gains nothing there. Beside it: how
-far from where they started points of the brain come back, there by one map and back by the other.
+the same map, in the interior of both brains. A map that follows the noise of one contrast gains
+nothing there; a change that both show, such as a lesion, it may still follow. Beside it: how far
+from where they started points of the brain come back, there by one map and back by the other.
 Every pair of a method is kept in OUTPUT/cache, so that the script continues where it was stopped.
 """
 
@@ -25,6 +26,7 @@ from machine import describe_machine, hold_to_threads
 from methods import METHODS, Entry, UnavailableError, make_entry
 from numpy import ndarray
 from records import Record, digest, read_record, write_record
+from scipy import ndimage
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
@@ -36,8 +38,11 @@ from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
 # Raise it whenever a pair would give other figures.
-VERSION = 1
+VERSION = 2
 POINTS = 2_000
+# mm that the interior lies below the edge of both brains: one mask cuts both contrasts, so that
+# their edges agree where either's do.
+DEPTH = 6.0
 # The affine is part of the preparation of all but these.
 _LEFT_OUT = ("ants_syn_own_affine", "ants_syncc_own_affine")
 _COLUMNS = ("seen", "withheld", "round_trip", "folding_percent", "ndv_percent", "seconds")
@@ -58,6 +63,9 @@ def main() -> int:
         ]
     except InputError as error:
         print(f"followup.py: error: {error}", file=sys.stderr)
+        return 2
+    if not records:
+        print("followup.py: error: no method can run: see above", file=sys.stderr)
         return 2
     text = make_table(records, threads)
     print(f"\n{text}")
@@ -117,12 +125,12 @@ def run(
 
 def score(pair: Pair, contrast: str, displacement: ndarray) -> Record:
     """Correlations of what was registered and of what was withheld, and the map's regularity."""
-    correlations = {}
+    correlations, inside = {}, interior(pair)
     for name in CONTRASTS:
         moving = jnp.asarray(pair.moving[name])[..., None]
         warped = np.asarray(warp(moving, jnp.asarray(displacement)))[..., 0]
         role = "seen" if name == contrast else "withheld"
-        correlations[role] = correlation(pair.fixed[name], warped)
+        correlations[role] = float(np.corrcoef(pair.fixed[name][inside], warped[inside])[0, 1])
     brain = pair.fixed[contrast] != 0
     return correlations | {
         "folding_percent": folding_percent(displacement, mask=brain),
@@ -130,10 +138,11 @@ def score(pair: Pair, contrast: str, displacement: ndarray) -> Record:
     }
 
 
-def correlation(fixed: ndarray, warped: ndarray) -> float:
-    """Over the fixed brain."""
-    brain = fixed != 0
-    return float(np.corrcoef(fixed[brain], warped[brain])[0, 1])
+def interior(pair: Pair) -> ndarray:
+    """What lies deep in both brains after the affine: the same voxels for every method."""
+    images = [*pair.fixed.values(), *pair.moving.values()]
+    both = np.logical_and.reduce([image != 0 for image in images])
+    return ndimage.binary_erosion(both, iterations=round(DEPTH / SPACING))
 
 
 def round_trip(pair: Pair, there: Transform, back: Transform) -> float:

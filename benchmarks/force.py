@@ -50,6 +50,7 @@ _EXAMPLE_RADIUS = 40.0
 
 def main() -> int:
     arguments = parse_arguments()
+    arguments.figures = arguments.figures or arguments.output
     threads = hold_to_threads(arguments.threads)
     enable_compilation_cache()
     try:
@@ -141,7 +142,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/force"))
-    parser.add_argument("--figures", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--figures", type=pathlib.Path, help="default: OUTPUT; docs/ holds them")
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     return parser.parse_args()
 

@@ -78,16 +78,18 @@ def torch_seconds(arguments: argparse.Namespace, threads: int) -> dict[str, floa
     """What PyTorch takes for the operations by their names; nothing where it is not installed."""
     script = pathlib.Path(__file__).with_name("torch_operations.py")
     command = [arguments.torch_python, script, *arguments.shape, arguments.repeats, threads]
-    command += [arguments.clock, *arguments.only]
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["?"])[-1]
-        say(f"without PyTorch ({arguments.torch_python}: {why})")
+    command += [arguments.clock, jax.default_backend(), *arguments.only]
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", None) or str(error)
+        say(f"without PyTorch ({arguments.torch_python}: {told.strip().splitlines()[-1]})")
         return {}
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -3,33 +3,41 @@
 python benchmarks/precision.py [--config configs/ixi_2mm.yaml] [--steps 200]
                                [--output runs/precision] [section.key=value …]
 
-The same seed, pairs and augmentation; what differs is `model.precision`. Each run has its own
-folder under --output and goes on from its last checkpoint, so that the command can be given again
-after an interruption. Printed are means of the loss over the last 20 steps.
+The same seed, pairs and augmentation; what differs is `model.precision`. Each run has a folder for
+its settings under --output and goes on from its last checkpoint, so that the command can be given
+again after an interruption. Printed are means of the loss over the last 20 steps.
 """
 
 import argparse
 import json
 import pathlib
 import statistics
+import sys
 
 from machine import describe_machine, hold_to_threads
+from records import digest
 from rich.console import Console
 from rich.table import Table
 
 from drivenmorph_jax.config import load_config
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import train
+from drivenmorph_jax.training.journal import TrainingError
 
 PRECISIONS = ("float32", "bfloat16")
 WINDOW = 20
 
 
-def main() -> None:
+def main() -> int:
     arguments = parse_arguments()
-    threads = hold_to_threads(None)
+    threads = hold_to_threads(arguments.threads)
     enable_compilation_cache()
-    losses = {name: run(name, arguments) for name in PRECISIONS}
+    try:
+        losses = {name: run(name, arguments) for name in PRECISIONS}
+    except (InputError, TrainingError) as error:
+        print(f"precision.py: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
     table = Table(title=f"{arguments.config.name}: loss, mean over {WINDOW} steps")
     for column in ("steps", *PRECISIONS, "ratio"):
         table.add_column(column, justify="right")
@@ -38,6 +46,7 @@ def main() -> None:
         table.add_row(str(step), f"{first:.5f}", f"{second:.5f}", f"{second / first:.4f}")
     Console(width=100).print(table)
     print(describe_machine(threads))
+    return 0
 
 
 def run(precision: str, arguments: argparse.Namespace) -> dict[int, float]:
@@ -51,7 +60,8 @@ def run(precision: str, arguments: argparse.Namespace) -> dict[int, float]:
     }
     overrides = [f"{key}={value}" for key, value in settings.items()]
     config = load_config(arguments.config, [*overrides, *arguments.overrides])
-    folder = arguments.output / precision
+    settings_key = digest(1, arguments.steps, arguments.overrides)
+    folder = arguments.output / f"{arguments.config.stem}-{settings_key}" / precision
     outcome = train(config, folder, resume=True)
     if outcome.signal_number is not None:
         raise SystemExit(128 + outcome.signal_number)
@@ -75,9 +85,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=pathlib.Path, default=default)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/precision"))
+    parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

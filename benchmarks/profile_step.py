@@ -4,9 +4,9 @@
                                       [--steps 3] [--top 15] [--threads N]
 
 Every operation of the compiled program carries the line that it comes from; its time is counted
-for the innermost function of this library there. Forward and backward pass are told apart by the
-name that JAX gives a transposed operation. Shares are of the sum of all operations, which exceeds
-the step's time where several run at once.
+for the innermost function of this library there. The backward pass is told by the name that JAX
+gives a transposed operation; forward is all else, augmentation and optimiser too. Shares are of the
+sum of all operations, which exceeds the step's time where several run at once.
 """
 
 import argparse
@@ -79,7 +79,10 @@ def origins(program: str) -> dict[str, Origin]:
             continue
         frame = re.search(r"stack_frame_id=(\d+)", line)
         module, function = frames.get(int(frame[1]), ("", "")) if frame else ("", "")
-        found[match[1]] = Origin(module or "(XLA)", function, "transpose(" in line)
+        # The operation's name, not the line: there is an operation that is called transpose, too.
+        name = re.search(r'op_name="([^"]*)"', line)
+        backward = name is not None and "transpose(" in name[1]
+        found[match[1]] = Origin(module or "(XLA)", function, backward)
     return found
 
 

@@ -44,6 +44,7 @@ Scores = dict[float, np.ndarray]
 
 def main() -> int:
     arguments = parse_arguments()
+    arguments.figure = arguments.figure or arguments.output / "regularity.png"
     hold_to_threads(arguments.threads)
     enable_compilation_cache()
     try:
@@ -151,7 +152,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--factors", nargs="+", type=float, default=list(FACTORS), metavar="R")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/regularity"))
-    parser.add_argument("--figure", type=pathlib.Path, default=pathlib.Path("docs/regularity.png"))
+    parser.add_argument("--figure", type=pathlib.Path, help="default: OUTPUT/regularity.png")
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     return parser.parse_args()
 

@@ -48,6 +48,9 @@ def main() -> None:
 
 def measure_sizes(arguments: argparse.Namespace) -> None:
     setting = read_setting(arguments.config, arguments.overrides)
+    most = setting.model.levels
+    if not all(2 <= levels <= most for levels in arguments.levels):
+        sys.exit(f"scaling.py: error: --levels: the config has {most}, ask for 2 to {most}")
     rows = []
     for levels in arguments.levels:
         model = truncated(setting.model, levels)
@@ -149,7 +152,8 @@ def in_process(arguments: argparse.Namespace, backend: str, count: int, batch: i
     command += ["--repeats", str(arguments.repeats), "--clock", arguments.clock]
     for override in arguments.overrides:
         command += ["--override", override]
-    visible = ",".join(map(str, range(count)))
+    given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    visible = ",".join(given.split(",")[:count])
     done = subprocess.run(
         command,
         capture_output=True,

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
+from setting import CONFIGS, Setting, read_setting
 
-from drivenmorph_jax.config import Config, load_config
 from drivenmorph_jax.model import init, register
 from drivenmorph_jax.objective.loss import registration_loss
 from drivenmorph_jax.spatial.split import SPACE
@@ -31,7 +31,7 @@ from drivenmorph_jax.spatial.split import SPACE
 def main() -> None:
     arguments = parse_arguments()
     jax.config.update("jax_num_cpu_devices", max(arguments.space))
-    config = load_config(arguments.config, ["data.format=phantom", *arguments.overrides])
+    config = read_setting(arguments.config, arguments.overrides)
     table = Table(title=f"{arguments.config.name}, {tuple(arguments.shape)} voxels, per device")
     for column in ("", "devices", "arguments", "temporaries", "outputs", "sum MiB", "of 1 device"):
         table.add_column(column, justify="right")
@@ -52,12 +52,12 @@ def main() -> None:
     print(f"planned by jax {jax.__version__} for {device.device_kind}, in float32")
 
 
-def forward(config: Config) -> Callable[..., Any]:
+def forward(config: Setting) -> Callable[..., Any]:
     """The displacement of a pair."""
     return lambda params, fixed, moving: register(params, fixed, moving, config.model).displacement
 
 
-def gradient(config: Config) -> Callable[..., Any]:
+def gradient(config: Setting) -> Callable[..., Any]:
     """The loss of a pair and its gradient by the parameters."""
 
     def loss(params: Any, fixed: jax.Array, moving: jax.Array) -> jax.Array:
@@ -71,7 +71,7 @@ FUNCTIONS = {"forward": forward, "gradient": gradient}
 
 
 def planned(
-    function: Callable[..., Any], config: Config, shape: list[int], space: int
+    function: Callable[..., Any], config: Setting, shape: list[int], space: int
 ) -> tuple[tuple[float, float, float], float]:
     """MiB of arguments, temporaries and outputs of one device, and the seconds it took to know."""
     start = time.perf_counter()
@@ -96,7 +96,7 @@ def planned(
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Memory per device of a volume that is split.")
-    parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
+    parser.add_argument("--config", type=pathlib.Path, default=CONFIGS / "ixi_2mm.yaml")
     parser.add_argument(
         "--shape", type=int, nargs=3, default=[96, 128, 96], metavar=("D", "H", "W")
     )

@@ -1,6 +1,6 @@
 """PyTorch's seconds for the operations of operations.py, as JSON; it needs PyTorch and NumPy alone.
 
-python benchmarks/torch_operations.py D H W REPEATS THREADS wall|cpu OPERATION …
+python benchmarks/torch_operations.py D H W REPEATS THREADS wall|cpu cpu|gpu OPERATION …
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = {"cpu": "cpu", "gpu": "cuda"}[sys.argv[7]]
 SIGMA, WINDOW = 1.0, 7
 NOW = time.process_time if sys.argv[6] == "cpu" else time.perf_counter
 
@@ -35,7 +35,7 @@ def main() -> None:
         "attention": [lambda: attention(quarter)],
     }
     found = {}
-    for case in (case for name in sys.argv[7:] for case in cases[name]):
+    for case in (case for name in sys.argv[8:] for case in cases[name]):
         name, function, tensors = case()
         found[f"{name}, forward"] = best_seconds(lambda f=function, t=tensors: f(*t), repeats)
         for tensor in tensors:

@@ -1,11 +1,13 @@
-"""Train another learned registration as a config trains ours: the fair comparison.
+"""Train another learned registration as a config trains ours.
 
     python benchmarks/train_baseline.py unet --config configs/ixi_2mm.yaml [--run-dir DIR]
                                         [--resume] [section.key=value …]
 
 Everything is the config's (data, pairs and their order, augmentation, optimiser, steps, similarity,
 weight of the regularity), but the `model` section is not used and there is no supervision of a
-force, as there is no force. The run folder is like train.py's, and so is what continues it.
+force, as there is no force. The configs' weights, windows and learning rates were chosen for ours:
+change them for the baseline by `section.key=value`. The run folder is like train.py's, and so is
+what continues it.
 """
 
 import argparse

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import signal
+from collections.abc import Iterator
 
 import jax
 import pytest
@@ -18,3 +20,11 @@ def real_data() -> pathlib.Path:
     if not (folder / "labels.tsv").is_file():
         pytest.skip(f"no real data at {folder}: set DRIVENMORPH_DATA to the data folder")
     return folder
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt even where the tests run in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax import cli, pipeline
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, load_volume, save_volume
+from drivenmorph_jax.pipeline import register as registering
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES
 from drivenmorph_jax.pipeline.results import FILES, WARPED_LABELS
+from tests.cli.refusing import refused
 from tests.pipeline import quick
 from tests.pipeline.brains import brain_labels, write_pair
 
@@ -92,24 +96,6 @@ BAD_IMAGES = {
 }
 
 
-def refused(capsys, arguments, output: Path | None = None) -> str:
-    """Run the command; it must end with code 2, one line, and nothing written. The line."""
-    try:
-        code = cli.main([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        code = ended.code
-    streams = capsys.readouterr()
-    assert code == 2
-    lines = streams.err.splitlines()
-    assert len(lines) == 1, streams.err
-    assert lines[0].startswith("drivenmorph: error: ")
-    assert "Traceback" not in streams.out + streams.err
-    if output is not None:
-        assert not output.exists()
-        assert not list(output.parent.glob(".drivenmorph*"))
-    return lines[0]
-
-
 @pytest.mark.parametrize("kind", BAD_IMAGES)
 def test_bad_image(kind, pair, tmp_path, capsys):
     make, message = BAD_IMAGES[kind]
@@ -126,12 +112,77 @@ def test_bad_image(kind, pair, tmp_path, capsys):
         (["--regularity", "0"], "--regularity 0: give a number above 0"),
         (["--refine", "-3"], "refinement of -3 iterations: at least 0"),
         (["--refine", "5", "--regularity", "nan"], "--regularity nan: give a number above 0"),
+        (["--similarity", "mi"], "--similarity is of --refine: give --refine N"),
         (["--formats", "itk,nii"], "format nii: is not known: choose among itk, fsl"),
     ],
 )
 def test_options_that_make_no_sense(options, message, pair, tmp_path, capsys):
     given = ["register", pair["fixed"], pair["moving"], "--output", tmp_path / "out", *DEMONS]
     assert message in refused(capsys, [*given, *options], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("fixed_mask", ["--fixed-mask", "a.nii"], Path("a.nii")),
+        ("moving_mask", ["--moving-mask", "a.nii"], Path("a.nii")),
+        ("fixed_labels", ["--fixed-labels", "a.nii"], Path("a.nii")),
+        ("moving_labels", ["--moving-labels", "a.nii"], Path("a.nii")),
+        ("fixed_lesion", ["--fixed-lesion", "a.nii"], Path("a.nii")),
+        ("moving_lesion", ["--moving-lesion", "a.nii"], Path("a.nii")),
+        ("initial_affine", ["--initial-affine", "a.mat"], Path("a.mat")),
+        ("deformable_only", ["--deformable-only"], True),
+        ("overwrite", ["--overwrite"], True),
+        ("formats", ["--formats", "fsl, h5"], ["fsl", "h5"]),
+    ],
+)
+def test_every_option_reaches_the_registration(
+    name, given, expected, pair, tmp_path, capsys, monkeypatch
+):
+    seen = {}
+
+    def register_files(*_, **options):
+        seen.update(options)
+        raise InputError("seen")
+
+    monkeypatch.setattr(pipeline, "register_files", register_files)
+    arguments = ["register", pair["fixed"], pair["moving"], "--output", tmp_path / "out", *DEMONS]
+    refused(capsys, arguments)
+    without = seen.pop(name)
+    assert without in (None, False, "itk", ["itk"])
+    refused(capsys, [*arguments, *given])
+    assert seen[name] == expected
+
+
+def no_memory():
+    raise MemoryError
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(
+    ("happening", "code", "lines"),
+    [
+        (lambda: signal.raise_signal(signal.SIGINT), 130, ["interrupted, nothing is written"]),
+        (lambda: signal.raise_signal(signal.SIGTERM), 143, []),
+        (no_memory, 2, ["not enough memory: crop the images"]),
+    ],
+    ids=["INT", "TERM", "memory"],
+)
+def test_an_end_in_the_middle_leaves_nothing(
+    happening, code, lines, pair, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(registering, "register_volumes", lambda *_, **__: happening())
+    output = tmp_path / "out"
+    arguments = ["register", pair["fixed"], pair["moving"], "--output", output, *DEMONS]
+    try:
+        found = cli.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        found = ended.code
+    assert found == code
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == len(lines)
+    assert all(part in line for part, line in zip(lines, error, strict=True))
+    assert not output.exists() and not list(tmp_path.glob(".drivenmorph*"))
 
 
 def bad_labels(tmp_path: Path, pair, kind: str) -> list:

@@ -5,6 +5,8 @@ import pytest
 from drivenmorph_jax.config import Config, load_config, parse_config, save_config
 from drivenmorph_jax.errors import InputError
 
+CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+
 
 def test_an_empty_config_is_the_default():
     assert parse_config("") == Config()
@@ -22,6 +24,13 @@ def test_a_file_changed_by_overrides(tmp_path):
     assert config.training.backend == "single"
     assert config.model.channels == (4, 8, 8)
     assert config.model.iterations == (1, 2, 2, 2)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_repository_is_one(path, monkeypatch):
+    for name in ("DRIVENMORPH_DATA", "IXI", "OASIS", "LPBA40", "MINDBOGGLE"):
+        monkeypatch.setenv(name, "/somewhere")
+    assert isinstance(load_config(path), Config)
 
 
 def test_what_is_saved_loads_as_the_same(tmp_path):

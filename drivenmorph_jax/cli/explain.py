@@ -11,7 +11,6 @@ from drivenmorph_jax.cli.method_options import (
 )
 from drivenmorph_jax.cli.result_options import add_result_options
 from drivenmorph_jax.cli.terminal import say
-from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.progress import silent
 
 _DESCRIPTION = """\
@@ -36,7 +35,8 @@ def add(commands: Any) -> None:
     )
     add_image_options(parser)
     add_result_options(parser, folder="folder for the results")
-    add_method_options(parser)
+    # A refinement moves the map by no force.
+    add_method_options(parser, refine=False)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace earlier results in the folder"
     )
@@ -46,8 +46,6 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, command: str) -> int:
     tell = silent if options.quiet else say
     check_method_options(options)
-    if options.refine:
-        raise InputError("--refine moves the map by no force: leave it out to explain the force")
     tell("loading JAX")
 
     from drivenmorph_jax.pipeline.explanation import explain_files

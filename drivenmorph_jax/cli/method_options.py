@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from drivenmorph_jax.pipeline import Method
 
 
-def add_method_options(parser: Any) -> None:
-    """The method, its weights, and the refinement after it."""
+def add_method_options(parser: Any, *, refine: bool = True) -> None:
+    """The method, its weights, and the refinement after it, if the command has one."""
     parser.add_argument(
         "--method",
         choices=("drivenmorph", "demons"),
@@ -27,6 +27,21 @@ def add_method_options(parser: Any) -> None:
         metavar="DIR",
         help="folder of a training run, or of exported weights (default: those in the package)",
     )
+    parser.set_defaults(refine=0, similarity=None)
+    if refine:
+        _add_refinement_options(parser)
+    parser.add_argument(
+        "--regularity",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="how smooth the map is kept, by the method and by --refine alike: 1 (default) is as "
+        "trained, above it smoother, below it closer to the image, where more voxels fold; "
+        "measured from 0.25 to 8",
+    )
+
+
+def _add_refinement_options(parser: Any) -> None:
     parser.add_argument(
         "--refine",
         type=int,
@@ -40,14 +55,6 @@ def add_method_options(parser: Any) -> None:
         choices=("lncc", "mi", "mind"),
         help="what --refine makes alike: lncc (default) for one contrast; mi or mind across "
         "contrasts",
-    )
-    parser.add_argument(
-        "--regularity",
-        type=float,
-        default=1.0,
-        metavar="FACTOR",
-        help="how smooth the map is kept, by the method and by --refine alike: 1 (default) is as "
-        "trained, above it smoother, below it closer to the image; useful from 0.25 to 8",
     )
 
 

@@ -44,11 +44,12 @@ def export_weights(
                 f"iterations {list(iterations)}: trained were {list(trained)}; keep the number of "
                 "levels, and 0 where it is 0"
             )
-    data = weights.config["data"]
+    data, training = weights.config["data"], dict(weights.config["training"])
+    training.pop("initial_weights", None)  # A path.
     metadata = {
         "data": {name: data[name] for name in ("format", "shape", "spacing", "flip")},
         "loss": weights.config["loss"],
-        "training": weights.config["training"],
+        "training": training,
         "trained_iterations": list(trained),
         "step": weights.step,
     }

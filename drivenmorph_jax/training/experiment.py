@@ -26,7 +26,7 @@ from drivenmorph_jax.training.pair_loss import Synthesise, make_pair_loss
 from drivenmorph_jax.training.parallel import Backend, make_backend
 from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.profile import StepProfile, choose_steps
-from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
+from drivenmorph_jax.training.run_folder import check_run_folder, describe_run
 from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import create_state
 from drivenmorph_jax.training.throughput import Throughput
@@ -67,16 +67,18 @@ def train(
         TrainingError: a loss or gradient is not finite.
     """
     cfg = config.training
-    folder = open_run_folder(pathlib.Path(run_dir), resume=resume)
+    folder = check_run_folder(pathlib.Path(run_dir), resume=resume)
     if network is None:
         network = drivenmorph(config.model, remat=cfg.remat, weights=cfg.initial_weights)
     document = as_document(config) | {"model": network.description}
-    checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
-    if resume:
-        _check_same_model(document, checkpoints)
 
     # Data: pairs to train on, and pairs held out to evaluate on the way.
     training, held_out = load_training(config.data, progress=_say)
+
+    # The folder is made now that there is something to train on.
+    checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
+    if resume:
+        _check_same_model(document, checkpoints)
     batches = open_batches(training, config)
 
     # Model, loss and optimiser.

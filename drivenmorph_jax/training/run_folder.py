@@ -23,8 +23,8 @@ _PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "jax-rocm7-plugin", "libtp
 _SETTINGS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32_")
 
 
-def open_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
-    """Make the folder, or check that it may be continued.
+def check_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
+    """The folder's whole path, if a run may be started or continued there; it is not made yet.
 
     Raises:
         InputError: it holds checkpoints and `resume` is false, or it cannot be written.
@@ -37,10 +37,9 @@ def open_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
             f"{folder} already holds a run: add --resume to continue it, or choose another "
             "with --run-dir"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(f"run folder {folder} cannot be made: {there} is not a folder to write to")
     return folder
 
 

@@ -84,6 +84,21 @@ def test_the_scale_of_intensities_and_padding_do_not_matter():
     assert error(other, np.asarray(plain), POINTS)[0] < 0.1
 
 
+@pytest.mark.slow
+def test_vmap_is_the_loop():
+    fixed = jnp.asarray(brain(SHAPE, AFFINE))
+    truths = [transform(degrees=angle, shift=(5, 5, -5)) for angle in (10, 25)]
+    stack = jnp.stack([jnp.asarray(brain(MOVING_SHAPE, MOVING_AFFINE, truth)) for truth in truths])
+
+    def search(moving):
+        return align(fixed, moving, AFFINE, MOVING_AFFINE, config=CONFIG).matrix
+
+    together = np.asarray(jax.jit(jax.vmap(search))(stack))
+    for matrix, moving, truth in zip(together, stack, truths, strict=True):
+        assert error(matrix, truth, POINTS)[0] < 1
+        assert error(matrix, np.asarray(search(moving)), POINTS)[0] < 0.05
+
+
 def test_unknown_words_are_refused():
     image = np.ones((8, 8, 8), np.float32)
     with pytest.raises(ValueError, match="ncc or mi"):

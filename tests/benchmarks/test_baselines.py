@@ -13,6 +13,7 @@ from baselines import BASELINES, load_baseline, transmorph, unet
 from drivenmorph_jax.config import parse_config
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model import ModelConfig, init
 from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.training.experiment import train
 
@@ -30,6 +31,11 @@ training:
 
 def size(params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_ours_has_the_size_that_they_are_held_to():
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), ModelConfig()))
+    assert size(shapes) == OURS
 
 
 EVERY = ["unet", pytest.param("transmorph", marks=pytest.mark.slow)]

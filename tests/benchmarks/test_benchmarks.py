@@ -31,7 +31,7 @@ def load(monkeypatch):
 
 
 def test_they_and_the_library_import_without_nibabel():
-    names = ["operations", "scaling", "profile_step", "speed", "drivenmorph_jax"]
+    names = ["operations", "scaling", "profile_step", "speed", "sharding", "drivenmorph_jax"]
     code = "import sys; sys.modules['nibabel'] = None\n" + "".join(f"import {n}\n" for n in names)
     code += "drivenmorph_jax.register, drivenmorph_jax.warp, drivenmorph_jax.WorldMap"
     path = f"{ROOT / 'benchmarks'}:{ROOT}"
@@ -54,7 +54,7 @@ def test_alternatives_compute_what_ours_computes(load, name):
 
 
 @pytest.mark.slow
-def test_sizes_and_devices_are_tables(load, capsys, monkeypatch):
+def test_sizes_are_a_table(load, capsys, monkeypatch):
     scaling = load("scaling")
     overrides = [part for value in TINY for part in ("--override", value)]
     shape = ",".join(map(str, SHAPE))
@@ -63,6 +63,26 @@ def test_sizes_and_devices_are_tables(load, capsys, monkeypatch):
     scaling.main()
     printed = capsys.readouterr().out
     assert "| 8×12×8 | 2 |" in printed and "| voxels | levels |" in printed
+
+
+def test_devices_are_compared_with_one(load, capsys, monkeypatch):
+    scaling = load("scaling")
+    found = lambda _, backend, count, batch: {"seconds": batch / count, "gib": 0.5}  # noqa: E731
+    monkeypatch.setattr(scaling, "in_process", found)
+    arguments = ["scaling.py", "devices", "--backends", "mesh", "--counts", "1", "2"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--pairs", "4"])
+    scaling.main()
+    printed = capsys.readouterr().out
+    assert "| mesh | 1 | 4 | 1.00 | 1 | 1.00 | 0.500 |" in printed
+    assert "| mesh | 2 | 2 | 2.00 | 1 | 1.00 | 0.500 |" in printed
+
+
+@pytest.mark.parametrize("levels", ["1", "9"])
+def test_levels_that_the_config_has_not_are_refused(levels, load, monkeypatch):
+    scaling = load("scaling")
+    monkeypatch.setattr(sys, "argv", ["scaling.py", "sizes", "--levels", levels])
+    with pytest.raises(SystemExit, match="the config has 4, ask for 2 to 4"):
+        scaling.main()
 
 
 PROGRAM = """HloModule jit_step
@@ -89,6 +109,7 @@ ENTRY %main {
   %add.1 = f32[8]{0} add(%a, %b), metadata={op_name="jit(step)/add" stack_frame_id=3}
   ROOT %add.2 = f32[8]{0} add(%a, %b), metadata={op_name="jit(step)/transpose(jvp())/add" stack_frame_id=2}
   %add.3 = f32[8]{0} add(%a, %b), metadata={op_name="jit(step)/add" stack_frame_id=1}
+  %transpose.5 = f32[8]{0} transpose(%a), metadata={op_name="jit(step)/transpose" stack_frame_id=2}
   %while.4 = (s32[], f32[8]{0}) while(%t), body=%b, metadata={op_name="x" stack_frame_id=2}
 }
 """  # noqa: E501
@@ -101,6 +122,7 @@ def test_an_operation_comes_from_the_innermost_function_of_the_library(load):
         "add.1": ("spatial/filters", "box_mean", False),  # called from there
         "add.2": ("spatial/filters", "box_mean", True),
         "add.3": ("(XLA)", "", False),
+        "transpose.5": ("spatial/filters", "box_mean", False),
     }
     spent = profile.group({"add.1": 1.0, "add.2": 2.0, "add.3": 1.0, "while.4": 9.0}, found)
     table = profile.make_table(spent, steps=2, top=1).splitlines()

@@ -86,6 +86,8 @@ def test_an_absent_study_is_named(tmp_path):
         load_brains(tmp_path, "study1")
 
 
+@pytest.mark.slow
+@pytest.mark.realdata
 def test_the_real_studies_are_brains_that_an_affine_brings_together(real_data):
     brains = {study: load_brains(real_data / "followup", study) for study in STUDIES}
     for contrasts in brains.values():

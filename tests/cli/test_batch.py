@@ -59,6 +59,7 @@ def test_some_fail(pairs, registrations, capsys, tmp_path):
     assert registrations.done == ["a_to_f", "b_to_f", "c_to_f", "b_to_f"]
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
 )

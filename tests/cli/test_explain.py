@@ -6,6 +6,7 @@ import pytest
 
 from drivenmorph_jax import cli, pipeline
 from drivenmorph_jax.pipeline.explanation import FILES
+from tests.cli.refusing import refused
 from tests.pipeline import quick
 from tests.pipeline.brains import write_pair
 
@@ -33,9 +34,25 @@ def test_explain(pair, tmp_path, capsys, monkeypatch):
     assert document["removal"]["radii_mm"]["24"]["returned"]["mean"] > 0
 
 
-def test_refinement_has_no_force(pair, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--refine", "5"], "unrecognized arguments: --refine 5"),
+        (["--regularity", "0"], "--regularity 0: give a number above 0"),
+        (["--checkpoint", "none"], "checkpoint none: no such folder"),
+        (["--fixed-mask", "none.nii.gz"], "none.nii.gz"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(options, message, pair, tmp_path, capsys):
     output = tmp_path / "out"
-    given = ["explain", pair["fixed"], pair["moving"], "--output", output, "--refine", "5"]
-    assert cli.main([str(argument) for argument in given]) == 2
-    assert "--refine moves the map by no force" in capsys.readouterr().err
-    assert not output.exists()
+    arguments = ["explain", pair["fixed"], pair["moving"], "--output", output, *options]
+    assert message in refused(capsys, arguments, output)
+
+
+def test_results_are_not_written_over_unasked(pair, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    arguments = ["explain", pair["fixed"], pair["moving"], "--output", output]
+    assert "--overwrite" in refused(capsys, arguments)
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]

@@ -63,7 +63,12 @@ def test_refuses_the_table_of_other_parameters(phantoms, tmp_path):
 
 def test_devices_share_the_pairs(phantoms, tmp_path):
     method, devices = constant_method(0.2), jax.local_devices()
-    shared = run_study(method, phantoms, tmp_path / "a.csv", devices=devices[:2], progress=str)
+    lines = []
+    shared = run_study(
+        method, phantoms, tmp_path / "a.csv", devices=devices[:2], progress=lines.append
+    )
+    # Two are done together, then one.
+    assert [line.split(":")[0] for line in lines] == ["2 of 3", "2 of 3", "3 of 3"]
     alone = run_study(method, phantoms, tmp_path / "b.csv", devices=devices[:1], progress=str)
     assert without_seconds(shared) == without_seconds(alone)
 

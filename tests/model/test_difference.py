@@ -74,9 +74,16 @@ def force_of(params, tiny):
     return jax.jit(lambda fixed, moving: driving_force(level, fixed, moving, tiny))
 
 
-def test_force_is_gradient_plus_attention(sides, force_of):
+def test_force_is_gradient_plus_attention(sides, force_of, params, tiny):
     fixed, moving = sides
     force = force_of(fixed, moving)
+    # Where no difference is large enough for it, attention gives nothing.
+    level = params["difference"]["level_1"]
+    deaf = {**level, "log_kappa": jnp.full_like(level["log_kappa"], 80.0)}
+    silent = jax.jit(lambda: driving_force(deaf, fixed, moving, tiny))()
+    np.testing.assert_allclose(silent.attention_force, 0, atol=1e-20)
+    scale = np.abs(force.force).max()
+    np.testing.assert_allclose(force.force - force.attention_force, silent.force, atol=1e-5 * scale)
     inside = np.asarray(fixed.mask + moving.mask)[..., 0] > 0
     np.testing.assert_array_equal(np.asarray(force.force)[~inside], 0)
     assert np.abs(force.attention_force).max() > 0

@@ -109,7 +109,16 @@ def test_attention_at_full_resolution(tiny, compiled_init, brain):
     assert features[0].attention.shape == (6, 7, 8, cfg.attention_channels)
 
 
-def test_one_demon_channel_is_the_image_itself(tiny):
+def test_the_first_demon_channel_is_the_image_itself(params, tiny, brain):
+    image = brain(1)
+    images, masks = brain_pyramid(image, tiny.levels)
+    features = encode_jit(params["encoder"], image, tiny)
+    for level, found in enumerate(features):
+        expected = images[level] * masks[level]
+        np.testing.assert_allclose(found.demon[..., :1], expected, atol=1e-5)
+
+
+def test_one_demon_channel_is_enough(tiny):
     cfg = dataclasses.replace(tiny, demon_channels=1)
 
     def features(key, image):

@@ -93,6 +93,9 @@ def test_the_terms_are_what_they_are_called():
     np.testing.assert_allclose(terms["similarity"], expected, rtol=1e-5)
     np.testing.assert_allclose(terms["regularity"], diffusion(field), rtol=1e-5)
     np.testing.assert_allclose(terms["jacobian"], jacobian_hinge(field), rtol=1e-5)
+    shares = [one_hot(extra[f"{name}_labels"], (1, 2)) for name in ("fixed", "moving")]
+    overlap = soft_dice(shares[0], warp(shares[1], field))
+    np.testing.assert_allclose(terms["dice"], overlap, rtol=1e-5)
     np.testing.assert_allclose(
         terms["inverse_consistency"], inverse_consistency(field, extra["backward"]), rtol=1e-5
     )

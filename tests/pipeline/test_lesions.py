@@ -23,6 +23,7 @@ from drivenmorph_jax.pipeline.lesions import fill, ignored_on
 from drivenmorph_jax.pipeline.refinement import RefineConfig
 from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.pipeline.summary import dice_statistics, similarity_statistics
+from tests.pipeline import quick
 from tests.pipeline.brains import brain, brain_labels, middle
 from tests.pipeline.canned import canned
 
@@ -80,7 +81,7 @@ def test_nothing_ignored_changes_nothing(solve, pair):
     assert np.abs(plain.displacement).max() > 0.05
 
 
-@pytest.mark.parametrize("solve", [network, demons])
+@pytest.mark.parametrize("solve", [pytest.param(network, marks=pytest.mark.slow), demons])
 def test_there_is_no_force_where_the_fixed_image_is_ignored(solve, pair):
     ignored = shares(pair, 1, 0)
     plain, masked = (jax.jit(solve)(*pair, given) for given in (None, ignored))
@@ -101,7 +102,8 @@ REFINED = RefineConfig(iterations=2, loss=LossConfig(lncc_window=5))
 @pytest.mark.parametrize(
     "method", [demons_method(DEMONS), refined_method(demons_method(DEMONS), REFINED)]
 )
-def test_what_a_lesion_looks_like_has_no_influence(method):
+def test_what_a_lesion_looks_like_has_no_influence(method, monkeypatch):
+    quick.quicken(monkeypatch)
     fixed, moving = brain("plain"), brain("oblique", other=True)
     lesions = ball(fixed, middle(fixed) + np.array([6, 0, 0]), 7), ball(moving, middle(moving), 6)
     found = [

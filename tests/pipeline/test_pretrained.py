@@ -28,7 +28,7 @@ METADATA = {"data": {"spacing": [2.0, 2.0, 2.0], "shape": [80, 96, 80]}}
 
 @pytest.fixture(scope="module")
 def params():
-    return init(jax.random.key(0), TINY)
+    return jax.jit(init, static_argnums=1)(jax.random.key(0), TINY)
 
 
 def same(one, other) -> bool:
@@ -44,6 +44,14 @@ def save_run(folder, params, model):
     checkpoints.save(3, state._replace(ema_params=averaged), progress={}, config=document)
     checkpoints.close()
     return averaged
+
+
+def test_the_weights_of_the_package_are_whole():
+    found = load_pretrained()
+    assert found[2:5] == ((2.0, 2.0, 2.0), (80, 96, 80), pretrained.DEFAULT)
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), found.config))
+    assert jax.tree.map(jnp.shape, found.params) == jax.tree.map(jnp.shape, shapes)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params))
 
 
 def test_package_weights_by_name(params, tmp_path, monkeypatch):

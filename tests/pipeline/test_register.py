@@ -120,7 +120,7 @@ def test_a_brain_onto_itself_stays():
 
 
 def test_a_network_runs_on_the_grid_it_was_trained_on(tmp_path):
-    params = init(jax.random.key(0), TINY)
+    params = jax.jit(init, static_argnums=1)(jax.random.key(0), TINY)
     metadata = {"data": {"spacing": [3.0, 3.0, 3.0], "shape": [32, 32, 24]}}
     save_weights(tmp_path / "weights", params, TINY, metadata)
     method = network_method(load_checkpoint(tmp_path / "weights"))

@@ -63,7 +63,7 @@ def test_the_downstream_loss_has_a_gradient_in_both_images(case, solve):
 
 
 def test_vmap_is_the_loop(case):
-    """With the affine given: its search under vmap has tests of its own."""
+    """With the affine given: its search under vmap is with the tests of the search."""
     fixed_volume, _, (params, fixed, moving, *affines) = case
     matrix = jnp.asarray(between("oblique", "thick"), jnp.float32)
     points = jnp.asarray(middle(fixed_volume) + np.array([[0, 0, 0], [9, -5, 7]]), jnp.float32)

@@ -102,7 +102,7 @@ def test_labels_by_nearest_neighbour():
     "function",
     [
         pytest.param(lambda x: gaussian_smooth(x, 1.3), id="gaussian"),
-        pytest.param(lambda x: box_mean(x, 5), id="box wider than two slabs"),
+        pytest.param(lambda x: box_mean(x, 11), id="box that reaches beyond the next slab"),
         pytest.param(lambda x: box_mean(x, 3), id="box"),
         pytest.param(gradient, id="gradient"),
         pytest.param(downsample, id="downsample"),

@@ -65,13 +65,16 @@ def test_nothing_compiles_after_the_first_round(name, run, tiny, tmp_path):
             compiled_at.append(batches.position)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    run(name, 5, batches=batches)
-    # Step 2 is the first that is evaluated and saved.
-    assert compiled_at and max(compiled_at) <= 2
-    compiled_at.clear()
-    batches.position = 0
-    assert int(run(name, 9, batches=batches, resume=True).step) == 9
-    assert compiled_at and max(compiled_at) <= 6
+    try:
+        run(name, 5, batches=batches)
+        # Step 2 is the first that is evaluated and saved.
+        assert compiled_at and max(compiled_at) <= 2
+        compiled_at.clear()
+        batches.position = 0
+        assert int(run(name, 9, batches=batches, resume=True).step) == 9
+        assert compiled_at and max(compiled_at) <= 6
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -134,6 +134,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     [
         (["--config", "none.yaml"], "config none.yaml cannot be read"),
         (["--config", "{config}", "training.stepz=1"], "unknown key training.stepz"),
+        (["--config", "{config}", "data.format=folder", "data.path=nowhere"], "nowhere"),
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
@@ -146,6 +147,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message
     assert done.stderr.startswith("train.py: error: ")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""Evaluation whose volumes are split over devices gives what one device gives."""
+"""Evaluation on the way: what it measures, and that any devices measure the same."""
 
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,29 @@ from drivenmorph_jax.training.monitor import make_monitor
 
 def register(params, fixed, moving):
     return types.SimpleNamespace(displacement=params * (fixed - moving), levels=())
+
+
+def still(params, fixed, moving):
+    return types.SimpleNamespace(displacement=params + jnp.zeros((*fixed.shape[:3], 3)), levels=())
+
+
+def test_scores_of_the_identity_are_those_from_before():
+    cfg = DataConfig(shape=(8, 16, 8), phantom_training=6, holdout=3)
+    _, held_out = load_training(cfg, progress=lambda _: None)
+    nothing = np.zeros((1, 1, 1, 3), np.float32)
+    found = make_monitor(still, held_out, jax.devices()[:1])(nothing)
+    assert found["dice"] == found["dice_before"]
+    assert 0 < found["dice"] < 1
+    assert found["folding_percent"] == 0
+    errors = []
+    for (i, _), truth in zip(held_out.pairs, held_out.truth, strict=True):
+        inside = np.asarray(held_out.subjects[i].image) != 0
+        errors.append(np.linalg.norm(truth, axis=-1)[inside].mean())
+    assert len(errors) == 3
+    assert found["error_voxels"] == pytest.approx(np.mean(errors), rel=1e-5)
+    # Three pairs on two devices: the last round is filled up, and the filling does not count.
+    shared = make_monitor(still, held_out, jax.devices()[:2])(nothing)
+    assert shared == pytest.approx(found, rel=1e-6)
 
 
 @pytest.mark.slow

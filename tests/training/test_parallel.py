@@ -62,15 +62,23 @@ def test_the_step_compiles_once_and_uses_up_its_state(tiny, name, options, monke
     monkeypatch.setattr("drivenmorph_jax.training.mesh._SMALL", 1)
     made = backend(tiny, name, **options)
     first, batches = made.place_state(tiny.new_state()), tiny.Batches()
-    state, _ = made.step(first, made.place_batch(next(batches)))
-    assert first.params["w"].is_deleted()
     compilations = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compilations.append(event) if "compile" in event else None
-    )
-    for _ in range(3):
-        state, _ = made.step(state, made.place_batch(next(batches)))
-    assert compilations == []
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        if "compile" in event:
+            compilations.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        state, _ = made.step(first, made.place_batch(next(batches)))
+        assert first.params["w"].is_deleted()
+        assert compilations
+        compilations.clear()
+        for _ in range(3):
+            state, _ = made.step(state, made.place_batch(next(batches)))
+        assert compilations == []
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_batch_that_does_not_divide_is_refused(tiny):

@@ -1,17 +1,25 @@
 import json
+import pathlib
+import re
 import sys
 
 import jax
+import pytest
 import yaml
 
-from drivenmorph_jax.training.run_folder import describe_run, open_run_folder
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.run_folder import check_run_folder, describe_run
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_each_start_says_what_was_run_with_what_and_where(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--config", "one.yaml"])
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     monkeypatch.setenv("SECRET_TOKEN", "never written")
-    folder = open_run_folder(tmp_path / "run", resume=False)
+    folder = check_run_folder(tmp_path / "run", resume=False)
+    assert not folder.exists()
+    folder.mkdir()
     describe_run(folder, {"training": {"steps": 3}}, first_step=0)
     describe_run(folder, {"training": {"steps": 5}}, first_step=3)
     assert yaml.safe_load((folder / "config.yaml").read_text()) == {"training": {"steps": 5}}
@@ -32,7 +40,19 @@ def test_each_start_says_what_was_run_with_what_and_where(tmp_path, monkeypatch)
 def test_a_commit_is_told_with_whether_files_differ_from_it(tmp_path):
     describe_run(tmp_path, {}, first_step=0)
     start = json.loads((tmp_path / "starts.jsonl").read_text())
-    if start["git_commit"] is None:  # installed without a checkout
-        assert start["git_changed"] is None
+    if (CHECKOUT / ".git").exists():
+        assert re.fullmatch("[0-9a-f]{40}", start["git_commit"])
+        assert start["git_changed"] in (True, False)
     else:
-        assert len(start["git_commit"]) == 40 and start["git_changed"] in (True, False)
+        assert start["git_commit"] is None and start["git_changed"] is None
+
+
+def test_a_place_for_a_run_is_looked_at_before_anything_is_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match=r"cannot be made: .*file is not a folder"):
+            check_run_folder(path, resume=True)
+    (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)
+    assert check_run_folder(tmp_path / "run", resume=True) == tmp_path / "run"
+    with pytest.raises(InputError, match="already holds a run: add --resume"):
+        check_run_folder(tmp_path / "run", resume=False)

@@ -126,10 +126,17 @@ def test_seeing_a_step_compiles_nothing_and_leaves_the_trace_to_the_first_call()
         compiled, pairs=1, devices=1, local=jax.local_devices()[:1], precision="float32"
     )
     events = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: events.append(event) if "backend_compile" in event else None
-    )
-    meter.see(SQUARE, batch)
-    assert not events
-    compiled(SQUARE, batch)
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        if "backend_compile" in event:
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        meter.see(SQUARE, batch)
+        assert not events
+        compiled(SQUARE, batch)
+        assert events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
     assert len(traces) == 1
