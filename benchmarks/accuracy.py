@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 from machine import describe_machine, hold_to_threads
-from methods import CLASSICAL, METHODS, Entry, UnavailableError, make_entry, read_constants
+from methods import (
+    CLASSICAL,
+    METHODS,
+    Entry,
+    UnavailableError,
+    add_baseline_option,
+    make_entry,
+    read_constants,
+)
 from paired import as_row, compare, header
 from records import Record, digest, read_record, write_record
 
@@ -188,27 +196,12 @@ def make_comparison(rows: dict[str, list[Record]]) -> str:
     return "\n".join(lines)
 
 
-def named_folder(text: str) -> tuple[str, pathlib.Path]:
-    name, _, folder = text.partition("=")
-    if name not in METHODS or not folder:
-        raise argparse.ArgumentTypeError(f"{text!r}: write it as unet=DIR or transmorph=DIR")
-    return name, pathlib.Path(folder)
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare registration methods.")
     usual = [name for name in METHODS if name not in _LEFT_OUT]
     parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
-    parser.add_argument(
-        "--baseline",
-        dest="baselines",
-        action="append",
-        default=[],
-        type=named_folder,
-        metavar="NAME=DIR",
-        help="run folder of a trained baseline: unet or transmorph",
-    )
+    add_baseline_option(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/accuracy"))

@@ -19,11 +19,10 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from accuracy import named_folder
 from followup_pairs import CONTRASTS, SPACING, STUDIES, Pair, load_brains, make_pair
 from imposed import points_in
 from machine import describe_machine, hold_to_threads
-from methods import METHODS, Entry, UnavailableError, make_entry
+from methods import METHODS, Entry, UnavailableError, add_baseline_option, make_entry
 from numpy import ndarray
 from records import Record, digest, read_record, write_record
 from scipy import ndimage
@@ -180,15 +179,7 @@ def parse_arguments() -> argparse.Namespace:
     usual = [name for name in METHODS if name not in _LEFT_OUT]
     parser.add_argument("--data", type=pathlib.Path, default=data)
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
-    parser.add_argument(
-        "--baseline",
-        dest="baselines",
-        action="append",
-        default=[],
-        type=named_folder,
-        metavar="NAME=DIR",
-        help="run folder of a trained baseline: unet or transmorph",
-    )
+    add_baseline_option(parser)
     parser.add_argument("--methods", nargs="+", choices=usual, default=usual, metavar="NAME")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/followup"))
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")

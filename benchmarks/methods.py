@@ -1,5 +1,6 @@
 """The methods that are compared, each as one function of two arrays."""
 
+import argparse
 import dataclasses
 import functools
 import hashlib
@@ -198,6 +199,26 @@ def timed(
         return displacement, time.perf_counter() - start
 
     return run
+
+
+def add_baseline_option(parser: argparse.ArgumentParser) -> None:
+    """The run folders of the learned baselines, as pairs in `baselines`."""
+    parser.add_argument(
+        "--baseline",
+        dest="baselines",
+        action="append",
+        default=[],
+        type=named_folder,
+        metavar="NAME=DIR",
+        help="run folder of a trained baseline: unet or transmorph",
+    )
+
+
+def named_folder(text: str) -> tuple[str, pathlib.Path]:
+    name, _, folder = text.partition("=")
+    if name not in METHODS or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r}: write it as unet=DIR or transmorph=DIR")
+    return name, pathlib.Path(folder)
 
 
 def read_constants(output: pathlib.Path) -> dict[str, dict[str, Any]]:

@@ -75,12 +75,6 @@ def train(
     # Data: pairs to train on, and pairs held out to evaluate on the way.
     training, held_out = load_training(config.data, progress=_say)
 
-    # The folder is made now that there is something to train on.
-    checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
-    if resume:
-        _check_same_model(document, checkpoints)
-    batches = open_batches(training, config)
-
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
     params = network.init(params_key)
@@ -117,8 +111,14 @@ def train(
         )
         evaluate = _gathered(monitor, backend)
 
+    batches = open_batches(training, config)
+    # Data and devices are usable: now the folder is made.
+    checkpoints = Checkpoints(folder / "checkpoints", keep=cfg.keep)
+
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
+    if resume:
+        _check_same_model(document, checkpoints)
     if resume and checkpoints.latest_step() is not None:
         restored = checkpoints.restore(state, say=_say)
         state, seconds = restored.state, restored.progress["seconds"]

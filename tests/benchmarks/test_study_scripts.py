@@ -8,7 +8,7 @@ import accuracy
 import numpy as np
 import pytest
 from contrast_pairs import Case, point_errors
-from methods import UnavailableError, make_entry, timed
+from methods import UnavailableError, make_entry, named_folder, timed
 from records import digest, read_record, write_record
 
 from drivenmorph_jax.config import load_config
@@ -38,8 +38,8 @@ def test_a_baseline_without_its_run_is_left_out_with_advice():
     with pytest.raises(UnavailableError, match="--baseline unet=DIR"):
         make_entry("unet", (2.0, 2.0, 2.0))
     with pytest.raises(argparse.ArgumentTypeError, match="write it as unet=DIR"):
-        accuracy.named_folder("unet")
-    assert accuracy.named_folder("unet=runs/u") == ("unet", pathlib.Path("runs/u"))
+        named_folder("unet")
+    assert named_folder("unet=runs/u") == ("unet", pathlib.Path("runs/u"))
 
 
 def test_compilation_is_not_timed_and_happens_once_a_shape():

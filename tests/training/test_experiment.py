@@ -135,6 +135,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
         (["--config", "none.yaml"], "config none.yaml cannot be read"),
         (["--config", "{config}", "training.stepz=1"], "unknown key training.stepz"),
         (["--config", "{config}", "data.format=folder", "data.path=nowhere"], "nowhere"),
+        (["--config", "{config}", "data.shape=[8, 8, 8]", "training.space=3"], "training.space"),
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
