@@ -252,6 +252,8 @@ def corrupt(folder: Path) -> Path:
         (None, ["--checkpoint", "."], "no checkpoint"),
         (corrupt, ["--checkpoint", "weights"], "damaged"),
         (None, ["--checkpoint", "none", *DEMONS], "has no weights"),
+        (None, ["--weights", "brain-any", *DEMONS], "has no weights: leave out --weights"),
+        (None, ["--weights", "brain-t3"], "no weights 'brain-t3' in this package"),
         (None, ["--method", "magic"], "invalid choice"),
         (None, ["--no-such-option"], "unrecognized arguments"),
     ],

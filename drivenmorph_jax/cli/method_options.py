@@ -21,11 +21,17 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
         default="drivenmorph",
         help="the network (default), or classical diffeomorphic Demons, which needs no weights",
     )
-    parser.add_argument(
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="weights of the package: brain-t1 (default), for two T1 images",
+    )
+    weights.add_argument(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="folder of a training run, or of exported weights (default: those in the package)",
+        help="your own weights: folder of a training run, or of exported ones",
     )
     parser.set_defaults(refine=0, similarity=None)
     if refine:
@@ -68,8 +74,9 @@ def check_method_options(options: argparse.Namespace) -> None:
         raise InputError(
             f"--regularity {options.regularity:g}: give a number above 0, 1 is as trained"
         )
-    if options.method == "demons" and options.checkpoint:
-        raise InputError("--method demons has no weights: leave out --checkpoint")
+    for name in ("weights", "checkpoint"):
+        if options.method == "demons" and getattr(options, name):
+            raise InputError(f"--method demons has no weights: leave out --{name}")
 
 
 def make_method(options: argparse.Namespace, tell: Say) -> "Method":
@@ -83,8 +90,10 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
     if options.method == "demons":
         method = pipeline.demons_method(regularity=options.regularity)
     else:
-        checkpoint = options.checkpoint
-        found = pipeline.load_checkpoint(checkpoint) if checkpoint else pipeline.load_pretrained()
+        if options.checkpoint:
+            found = pipeline.load_checkpoint(options.checkpoint)
+        else:
+            found = pipeline.load_pretrained(options.weights)
         method = pipeline.network_method(found, regularity=options.regularity)
     if not options.refine:
         if options.similarity is not None:

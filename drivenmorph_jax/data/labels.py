@@ -38,6 +38,11 @@ class LabelTable:
                     swaps[value] = by_name[other]
         return swaps
 
+    @property
+    def structures(self) -> tuple[int, ...]:
+        """Of every label the value of its structure, which both sides share: the smaller of two."""
+        return tuple(min(value, self.swaps.get(value, value)) for value in self.values)
+
     def swap_sides(self, labels: Integer[ndarray, "d h w"]) -> Integer[ndarray, "d h w"]:
         """Labels with left and right exchanged; labels without a side stay."""
         lookup = np.arange(_lookup_size(labels, self.values), dtype=np.int32)

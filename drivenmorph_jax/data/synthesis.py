@@ -82,10 +82,11 @@ class SynthesisConfig:
 
 
 def intensity_classes(table: LabelTable | None) -> Int[np.ndarray, " n"]:
-    """Of each label value the one whose intensity it has: both sides have that of the left."""
+    """Of each label value the one whose intensity it has: both sides of a structure have one."""
     classes = np.arange(LARGEST_LABEL + 1)
-    for value, other in ({} if table is None else table.swaps).items():
-        classes[max(value, other)] = min(value, other)
+    if table is not None:
+        known = np.array(table.values) <= LARGEST_LABEL
+        classes[np.array(table.values)[known]] = np.array(table.structures)[known]
     return classes
 
 

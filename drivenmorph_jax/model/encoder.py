@@ -125,10 +125,11 @@ class Encoder(nn.Module):
 
     def _level(self, level: int, image, mask, features) -> Features:
         cfg = self.cfg
-        demon = image * mask
-        if cfg.demon_channels > 1:
-            learned = self._learned(level, image, mask, features, cfg.demon_channels - 1)
-            demon = jnp.concatenate([demon, learned * mask], axis=-1)
+        parts = [image * mask] if cfg.demon_image else []
+        learned = cfg.demon_channels - len(parts)
+        if learned:
+            parts.append(self._learned(level, image, mask, features, learned) * mask)
+        demon = jnp.concatenate(parts, axis=-1)
         width = cfg.attention_channels if level in cfg.cross_attention else 0
         if level == 0 and width:
             packed = self._dense(features[0], 8 * width, "attention0")
@@ -141,7 +142,7 @@ class Encoder(nn.Module):
         return Features(demon, query.astype(image.dtype) * norm * mask, mask)
 
     def _learned(self, level: int, image, mask, features, width: int):
-        """The demon channels beside the image itself."""
+        """The demon channels that are learned."""
         if level == 0:
             packed = self._dense(features[0], 8 * width, "demon0")
             demon = _depth_to_space(packed, image.shape[:3])

@@ -100,21 +100,32 @@ def load_weights(folder: str | os.PathLike) -> Weights:
     return Weights(params, model, document.get("metadata") or {})
 
 
-def start_from(folder: str | os.PathLike, model: ModelConfig) -> Params:
+def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) -> Params:
     """The parameters in a folder, as the start of a network whose parameters have their shapes.
 
-    What carries no parameters (iterations, squarings) may differ between the two architectures.
+    What carries no parameters (iterations, squarings) may differ between the two architectures, and
+    a level that carried no force there starts from `params`.
+
+    Args:
+      folder: of released or exported weights.
+      params: of the network to start, from `init`.
+      model: its architecture.
 
     Raises:
       InputError: there are none, they are damaged, or a shape differs.
     """
-    params = load_weights(folder).params
-    wrong = _mismatch({name: np.asarray(leaf) for name, leaf in _flat(params)}, model)
+    found = dict(_flat(load_weights(folder).params))
+    there = {name.split("/")[1] for name in found}
+    for name, leaf in _flat(params):
+        part, place, *_ = name.split("/")
+        if part != "encoder" and place not in there:
+            found[name] = leaf
+    wrong = _mismatch({name: np.asarray(leaf) for name, leaf in found.items()}, model)
     if wrong:
         raise InputError(
             f"weights {folder} cannot start this model: {wrong}: give weights of its channels"
         )
-    return params
+    return nested_parameters(found, model)
 
 
 def is_weights_folder(folder: str | os.PathLike) -> bool:

@@ -7,10 +7,12 @@ from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective.consistency import inverse_consistency
+from drivenmorph_jax.objective.features import feature_supervision
 from drivenmorph_jax.objective.force import (
     ForceLevels,
     Regularity,
@@ -23,6 +25,7 @@ from drivenmorph_jax.objective.mutual_information import mutual_information
 from drivenmorph_jax.objective.overlap import one_hot, soft_dice
 from drivenmorph_jax.objective.regularity import bending_energy, diffusion, jacobian_hinge
 from drivenmorph_jax.objective.similarity import lncc, mse
+from drivenmorph_jax.spatial.resize import downsample, resize_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
@@ -39,6 +42,9 @@ class LossConfig:
       regularity_weight: of the regularity, in the main term and in the force supervision alike.
       force_weight: of the deep supervision of the force; 0 is the ablation without it.
       dice_weight: of soft Dice; needs labels.
+      dice_level: that soft Dice is worked out at: 0 is full resolution, 1 half of it (labels are
+        then shares of a voxel), an eighth of the work.
+      feature_weight: of the supervision of the demon channels by the labels; needs labels.
       jacobian_weight: of the hinge on folded voxels.
       inverse_consistency_weight: needs the backward displacement.
     """
@@ -50,14 +56,18 @@ class LossConfig:
     regularity_weight: float = 1.0
     force_weight: float = 1.0
     dice_weight: float = 0.0
+    dice_level: int = 0
+    feature_weight: float = 0.0
     jacobian_weight: float = 0.0
     inverse_consistency_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.similarity_weight or self.dice_weight):
+        if self.dice_level < 0:
+            raise InputError(f"loss.dice_level is {self.dice_level}: 0 or more")
+        if not (self.similarity_weight or self.dice_weight or self.feature_weight):
             raise InputError(
-                "loss.similarity_weight and loss.dice_weight are both 0: nothing would bring the "
-                "images together"
+                "loss.similarity_weight, dice_weight and feature_weight are all 0: nothing would "
+                "be learned from the images"
             )
 
 
@@ -77,24 +87,29 @@ def registration_loss(
     fixed_labels: Int[Array, "*space"] | None = None,
     moving_labels: Int[Array, "*space"] | None = None,
     label_values: Sequence[int] = (),
+    features: tuple[Sequence[Float[Array, "..."]], Sequence[Float[Array, "..."]]] | None = None,
+    label_codes: Float[np.ndarray, "k c"] | None = None,
     backward: Float[Array, "*space n"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Σ weight · term over the terms of `cfg`, and the terms by name, unweighted.
 
-        w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_j·jacobian + w_i·inverse
+        w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_c·features
+        + w_j·jacobian + w_i·inverse
 
     Args:
       registration: its `displacement` (D, H, W, 3) pulls the moving image back, and its `levels`
         carry the force fields.
       fixed, moving: (D, H, W, C), background exactly 0.
       cfg: static: mark it so under `jax.jit`.
-      fixed_labels, moving_labels: (D, H, W) integers, for the Dice term.
-      label_values: the labels that count in it.
+      fixed_labels, moving_labels: (D, H, W) integers, for soft Dice and the features.
+      label_values: the labels that count there.
+      features: demon channels of the fixed and of the moving image, every level, finest first.
+      label_codes: what the features are to be, from `objective.features.label_codes`.
       backward: (D, H, W, 3), the displacement of the exchanged pair, for inverse consistency.
 
     Returns:
-      The loss, and its terms: "similarity", "regularity", "force", "dice", "jacobian" and
-      "inverse_consistency" where their weight is not 0.
+      The loss, and its terms: "similarity", "regularity", "force", "dice", "features", "jacobian"
+      and "inverse_consistency" where their weight is not 0.
 
     Raises:
       ValueError: a weight is set and what its term needs is missing.
@@ -124,7 +139,17 @@ def registration_loss(
     if cfg.dice_weight:
         weights["dice"] = cfg.dice_weight
         _require_labels(fixed_labels, moving_labels, label_values, "dice_weight")
-        terms["dice"] = _dice(fixed_labels, moving_labels, displacement, tuple(label_values))
+        labels = (fixed_labels, moving_labels, tuple(label_values))
+        terms["dice"] = _dice(*labels, displacement, cfg.dice_level)
+    if cfg.feature_weight:
+        weights["features"] = cfg.feature_weight
+        _require_labels(fixed_labels, moving_labels, label_values, "feature_weight")
+        if features is None or label_codes is None:
+            raise ValueError("feature_weight needs features and label_codes")
+        labels = fixed_labels, moving_labels
+        terms["features"] = _features(
+            features, (fixed, moving), labels, tuple(label_values), label_codes
+        )
     if cfg.jacobian_weight:
         weights["jacobian"] = cfg.jacobian_weight
         terms["jacobian"] = jacobian_hinge(displacement)
@@ -180,9 +205,22 @@ def _one_hot_pair(fixed_labels, moving_labels, label_values, needed_by: str):
     return one_hot(fixed_labels, label_values), one_hot(moving_labels, label_values)
 
 
-@functools.partial(jax.checkpoint, static_argnums=3)
-def _dice(fixed_labels, moving_labels, displacement, label_values):
+def _features(features, images, labels, label_values, label_codes):
+    """Mean over both images."""
+    one, other = (
+        feature_supervision(found, image, labelled, label_values, label_codes)
+        for found, image, labelled in zip(features, images, labels, strict=True)
+    )
+    return (one + other) / 2
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 4))
+def _dice(fixed_labels, moving_labels, label_values, displacement, level: int):
     """Recomputed in the backward pass: one-hot maps of many labels outweigh all other terms."""
     fixed_onehot = one_hot(fixed_labels, label_values, displacement.dtype)
     moving_onehot = one_hot(moving_labels, label_values, displacement.dtype)
+    for _ in range(level):
+        fixed_onehot, moving_onehot = downsample(fixed_onehot), downsample(moving_onehot)
+        half = fixed_onehot.shape[:-1]
+        displacement = resize_displacement(displacement, half, factor=0.5)
     return soft_dice(fixed_onehot, warp(moving_onehot, displacement))

@@ -49,6 +49,7 @@ class Method(NamedTuple):
             last raw step.
         details: plain values for the summary: constants, weights, checksum.
         smoothing_voxels: the widest Gaussian that a force passes through (`smoothing_width`).
+        any_contrast: whether the two images may differ in contrast.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method(NamedTuple):
     solve: Solve
     details: dict[str, Any]
     smoothing_voxels: float = 0.0
+    any_contrast: bool = False
 
 
 def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method:
@@ -82,6 +84,7 @@ def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method
         solve,
         details | _told(regularity),
         smoothing_voxels=smoothing_width(network_smoothing(params, cfg)),
+        any_contrast=not cfg.demon_image,
     )
 
 
@@ -118,8 +121,12 @@ def refined_method(
         found = refine(start, *pair, cfg, ignored=ignored, progress=progress)
         return registration._replace(displacement=found.displacement)
 
-    details = method.details | {"refinement": dataclasses.asdict(cfg)}
-    return method._replace(name=f"{method.name}, refined", solve=solve, details=details)
+    return method._replace(
+        name=f"{method.name}, refined",
+        solve=solve,
+        details=method.details | {"refinement": dataclasses.asdict(cfg)},
+        any_contrast=method.any_contrast or cfg.loss.similarity in ("mi", "mind"),
+    )
 
 
 def _told(regularity: float) -> dict[str, Any]:

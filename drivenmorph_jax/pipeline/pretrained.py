@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from drivenmorph_jax.training.checkpoint import Weights
 
 RELEASED = Path(__file__).resolve().parents[1] / "released"
-DEFAULT = "ixi-2mm"
+DEFAULT = "brain-t1"
 
 
 class Pretrained(NamedTuple):
@@ -41,19 +41,23 @@ class Pretrained(NamedTuple):
     sha256: str
 
 
-def load_pretrained(name: str = DEFAULT) -> Pretrained:
+def load_pretrained(name: str | None = None) -> Pretrained:
     """Weights that are part of the package.
+
+    Args:
+        name: "brain-t1" is the default; each has a MODEL_CARD.md in `released/`.
 
     Raises:
         InputError: there are none of this name, or they are damaged.
     """
+    name = name or DEFAULT
     folder = RELEASED / name
     if not is_weights_folder(folder):
         there = sorted(path.parent.name for path in RELEASED.glob(f"*/{WEIGHTS_FILE}"))
         having = f"it has {', '.join(there)}" if there else "it has none yet"
         raise InputError(
-            f"no weights {name!r} in this package ({having}): give a trained network with "
-            "--checkpoint, or use --method demons, which needs none"
+            f"no weights {name!r} in this package ({having}): name others, give a trained network "
+            "with --checkpoint, or use --method demons, which needs none"
         )
     return _load_exported(folder)._replace(source=name)
 

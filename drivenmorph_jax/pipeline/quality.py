@@ -145,6 +145,18 @@ def check_similarity_gain(affine: float, after: float) -> Check:
     )
 
 
+def check_information_gain(affine: float, after: float) -> Check:
+    """What the deformation adds to the mutual information that the affine reached, in nats."""
+    return _judge(
+        "similarity gain",
+        after - affine,
+        "nats of mutual information",
+        Limits(pass_from=0.0, fail_below=-0.05),
+        good="the deformation does not make the images tell less of one another",
+        bad="the deformation makes the images tell less of one another than the affine alone",
+    )
+
+
 def check_scale(smallest: float, largest: float) -> Check:
     """The affine's smallest and largest stretch; the one further from 1 is judged."""
     value = largest if largest * smallest > 1 else smallest

@@ -102,7 +102,7 @@ def register_files(
         with stages.stage("measure", "measuring"):
             warped_labels = _warp_labels(scans, registered)
             summary |= summarise(scans, registered, fields, method, warped_labels)
-            checks = assess(scans, registered, fields, summary)
+            checks = assess(scans, registered, fields, summary, method)
             summary["quality"] = [check.as_document() for check in checks]
         with stages.stage("write", f"writing {output}"):
             title = f"{Path(moving).name} to {Path(fixed).name}, {method.name}"

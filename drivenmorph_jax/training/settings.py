@@ -18,7 +18,8 @@ class TrainingConfig:
     Attributes:
         steps: updates in all, those before a resume included.
         batch: pairs per update, over all devices.
-        initial_weights: folder of exported weights to start from; null for random parameters.
+        initial_weights: folder of exported weights to start from; null for random parameters, and
+          so start levels that carried no force there.
         accumulate: parts that a device works its pairs of an update through in, one after the
             other; the update is the same, the memory that of one part.
         seed: of the parameters, the order of the pairs and every random draw.

@@ -52,6 +52,7 @@ def test_read(tmp_path):
     path.write_text("label\tname\n3\tLeft-A\n9\tRight-A\n4\tMiddle\n")
     table = read_label_table(path)
     assert table.values == (3, 9, 4) and table.swaps == {3: 9, 9: 3}
+    assert table.structures == (3, 3, 4)
 
 
 @pytest.mark.parametrize(

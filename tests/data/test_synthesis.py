@@ -37,6 +37,12 @@ def made_by(cfg):
     return jax.jit(functools.partial(synthesise, cfg=cfg, classes=CLASSES))
 
 
+def test_both_sides_have_one_intensity_and_labels_too_large_to_synthesise_are_left_out():
+    assert CLASSES[53] == CLASSES[17] == 17 and CLASSES[16] == 16
+    np.testing.assert_array_equal(intensity_classes(None), np.arange(256))
+    np.testing.assert_array_equal(intensity_classes(label_table("dkt31")), np.arange(256))
+
+
 def test_the_background_is_0_and_the_brain_above_it(labels):
     for seed in range(3):
         image, deformed = made_by(SynthesisConfig())(jax.random.key(seed), labels)

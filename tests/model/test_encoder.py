@@ -118,12 +118,24 @@ def test_the_first_demon_channel_is_the_image_itself(params, tiny, brain):
         np.testing.assert_allclose(found.demon[..., :1], expected, atol=1e-5)
 
 
-def test_one_demon_channel_is_enough(tiny):
-    cfg = dataclasses.replace(tiny, demon_channels=1)
+def test_all_demon_channels_can_be_learned(compiled_init, tiny, brain):
+    cfg = dataclasses.replace(tiny, demon_image=False)
+    params = compiled_init(jax.random.key(0), cfg)
+    image = brain(1)
+    _, masks = brain_pyramid(image, cfg.levels)
+    for found, mask in zip(encode_jit(params["encoder"], image, cfg), masks, strict=True):
+        inside = np.asarray(found.demon)[np.asarray(mask)[..., 0] == 1]
+        assert inside.shape[-1] == cfg.demon_channels
+        np.testing.assert_allclose(inside.mean(0), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("image", [True, False])
+def test_one_demon_channel_is_enough(tiny, image):
+    cfg = dataclasses.replace(tiny, demon_channels=1, demon_image=image)
 
     def features(key, image):
         return encode(init(key, cfg)["encoder"], image, cfg)
 
-    image = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
-    found = jax.eval_shape(features, jax.random.key(0), image)
+    given = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
+    found = jax.eval_shape(features, jax.random.key(0), given)
     assert [level.demon.shape[-1] for level in found] == [1] * cfg.levels

@@ -97,8 +97,22 @@ def test_parameters_of_another_architecture_are_not_written(params, tmp_path):
 
 def test_weights_start_a_network_of_their_shapes_alone(folder, params):
     longer = dataclasses.replace(CFG, iterations=(0, 3, 1), squarings=(2, 2, 2))
-    jax.tree.map(np.testing.assert_array_equal, start_from(folder, longer), params)
+    other = jax.tree.map(jnp.zeros_like, params)
+    jax.tree.map(np.testing.assert_array_equal, start_from(folder, other, longer), params)
     with pytest.raises(InputError, match=r"cannot start this model: .* in place of"):
-        start_from(folder, dataclasses.replace(CFG, channels=(8, 16)))
+        start_from(folder, params, dataclasses.replace(CFG, channels=(8, 16)))
     with pytest.raises(InputError, match=r"cannot start this model: .* is missing"):
-        start_from(folder, dataclasses.replace(CFG, iterations=(1, 1, 1)))
+        start_from(folder, params, dataclasses.replace(CFG, self_attention=(1, 2)))
+
+
+def test_a_level_that_the_weights_lack_starts_as_it_was(folder, params):
+    finer = dataclasses.replace(CFG, iterations=(1, 1, 1))
+    fresh = jax.tree.map(lambda x: x + 1, init(jax.random.key(1), finer))
+    found = start_from(folder, fresh, finer)
+    for part in ("difference", "demons"):
+        new = found[part].pop("level_0")
+        jax.tree.map(np.testing.assert_array_equal, new, fresh[part]["level_0"])
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+    fewer = dataclasses.replace(CFG, iterations=(0, 0, 1))
+    with pytest.raises(InputError, match=r"level_1/.* has no place in it"):
+        start_from(folder, params, fewer)

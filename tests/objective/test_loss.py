@@ -12,6 +12,7 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective import loss as module
 from drivenmorph_jax.objective.consistency import inverse_consistency
+from drivenmorph_jax.objective.features import feature_supervision, label_codes
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.objective.masks import brain_mask
 from drivenmorph_jax.objective.overlap import one_hot, soft_dice
@@ -124,6 +125,8 @@ CHANGES = (
     {"regularity_weight": 0.7},
     {"force_weight": 0.7},
     {"dice_weight": 0.7},
+    {"dice_level": 1},
+    {"feature_weight": 0.7},
     {"jacobian_weight": 0.7},
     {"inverse_consistency_weight": 0.7},
 )
@@ -132,7 +135,12 @@ CHANGES = (
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_key_changes_the_loss(change):
     registration, fixed, moving, extra = _case()
-    base = dataclasses.replace(NOTHING, regularity_weight=1.0 if "regularity" in change else 0.0)
+    base = dataclasses.replace(
+        NOTHING,
+        regularity_weight=1.0 if "regularity" in change else 0.0,
+        dice_weight=1.0 if "dice_level" in change else 0.0,
+    )
+    extra |= {"features": ((fixed,), (moving,)), "label_codes": label_codes((1, 2), 1)}
     before = total_loss(registration, fixed, moving, base, **extra)
     changed = dataclasses.replace(base, **change)
     after = total_loss(registration, fixed, moving, changed, **extra)
@@ -172,8 +180,50 @@ def test_images_that_cannot_be_compared_leave_the_work_to_the_labels():
     np.testing.assert_allclose(terms["force"], expected, rtol=1e-5)
 
 
+def test_dice_at_half_resolution_is_that_of_shares_of_a_voxel():
+    registration, fixed, moving, extra = _case()
+    cfg = dataclasses.replace(NOTHING, similarity_weight=0.0, dice_weight=1.0, dice_level=1)
+    constant = jnp.broadcast_to(jnp.array([2.0, 0.0, -1.0]), registration.displacement.shape)
+    _, terms = jitted(Registration(constant, ()), fixed, moving, cfg, **extra)
+    shares = [
+        downsample(one_hot(extra[f"{name}_labels"], extra["label_values"]))
+        for name in ("fixed", "moving")
+    ]
+    half = jnp.broadcast_to(jnp.array([1.0, 0.0, -0.5]), (*shares[0].shape[:-1], 3))
+    expected = soft_dice(shares[0], warp(shares[1], half))
+    np.testing.assert_allclose(terms["dice"], expected, rtol=1e-5)
+    assert not np.isclose(expected, soft_dice(*shares), rtol=1e-3)
+
+
+def test_a_level_below_0_is_refused():
+    with pytest.raises(InputError, match=r"loss\.dice_level"):
+        LossConfig(dice_level=-1)
+
+
+def test_the_features_of_both_images_are_supervised():
+    registration, fixed, moving, extra = _case()
+    cfg = dataclasses.replace(NOTHING, similarity_weight=0.0, feature_weight=0.5)
+    found = [(image, -image) for image in (fixed, moving)]
+    found = [[jnp.concatenate(parts, axis=-1)] for parts in found]
+    codes = label_codes((1, 2), 2)
+    loss, terms = jitted(
+        registration, fixed, moving, cfg, **extra, features=tuple(found), label_codes=codes
+    )
+    one, other = (
+        feature_supervision(features, image, extra[f"{name}_labels"], (1, 2), codes)
+        for features, image, name in zip(found, (fixed, moving), ("fixed", "moving"), strict=True)
+    )
+    assert terms.keys() == {"features"}
+    np.testing.assert_allclose(terms["features"], (one + other) / 2, rtol=1e-5)
+    np.testing.assert_allclose(loss, (one + other) / 4, rtol=1e-5)
+    with pytest.raises(ValueError, match="feature_weight needs features"):
+        jitted(registration, fixed, moving, cfg, **extra)
+
+
 def test_something_has_to_be_brought_together():
-    with pytest.raises(InputError, match=r"loss\.similarity_weight and loss\.dice_weight"):
+    with pytest.raises(
+        InputError, match=r"loss\.similarity_weight, dice_weight and feature_weight"
+    ):
         LossConfig(similarity_weight=0.0)
 
 
@@ -213,6 +263,7 @@ def test_batches_by_vmap():
     ("change", "message"),
     [
         ({"dice_weight": 1.0}, "labels"),
+        ({"feature_weight": 1.0}, "feature_weight needs fixed_labels"),
         ({"inverse_consistency_weight": 1.0}, "backward"),
         ({"similarity": "ssd"}, "unknown similarity"),
         ({"regularity": "tv"}, "unknown regularity"),

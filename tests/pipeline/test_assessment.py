@@ -8,6 +8,7 @@ import pytest
 from drivenmorph_jax.pipeline.assessment import (
     _of_the_jacobian,
     outline_overlap,
+    shared_information,
     tissue_correlation,
 )
 from drivenmorph_jax.pipeline.working_space import WorkingPair
@@ -30,6 +31,19 @@ def test_another_contrast_is_seen_and_outlines_are_not_touched_by_it(pair):
     other = pair._replace(moving=inverted)
     assert outline_overlap(other) == 1
     assert tissue_correlation(other) == pytest.approx(-1)
+
+
+def test_what_images_of_two_contrasts_share_is_lost_with_the_right_place():
+    made = canned("oblique", "plain", size=0).registered
+    working = made.working
+    inverted = np.where(working.moving != 0, working.moving.max() * 1.1 - working.moving, 0)
+    right = made._replace(working=working._replace(moving=inverted.astype(np.float32)))
+    affine, after = shared_information(right)
+    assert after == pytest.approx(affine)
+    wrong = np.broadcast_to(np.float32([4, 3, 2]), (*working.fixed.shape, 3))
+    lost = right._replace(deformable=made.deformable._replace(displacement=wrong))
+    before, after = shared_information(lost)
+    assert before == pytest.approx(affine) and after < affine - 0.1
 
 
 def test_a_failed_alignment_lowers_both(pair):

@@ -135,6 +135,17 @@ def test_the_summary_names_every_check(files, tmp_path, quick_figure):
         assert set(check) == {"name", "value", "unit", "limits", "verdict", "reason"}
 
 
+def test_a_method_for_any_contrast_is_not_judged_by_brightness(files, tmp_path, quick_figure):
+    any_contrast = METHOD._replace(any_contrast=True)
+    found = {}
+    for name, method in {"one": METHOD, "any": any_contrast}.items():
+        checks = register_files(*files, tmp_path / name, method)["quality"]
+        found[name] = {check["name"]: check for check in checks}
+    assert found["one"].keys() - found["any"].keys() == {"contrast"}
+    assert found["one"]["similarity gain"]["unit"] == "correlation"
+    assert found["any"]["similarity gain"]["unit"] == "nats of mutual information"
+
+
 def test_a_full_disk_at_any_file_leaves_nothing(files, tmp_path, monkeypatch):
     """The n-th file cannot be written, for every n: half-written, then gone."""
     before = sorted(tmp_path.rglob("*"))

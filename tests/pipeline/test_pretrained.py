@@ -58,12 +58,12 @@ def test_package_weights_by_name(params, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "RELEASED", tmp_path)
     with pytest.raises(InputError, match=r"--checkpoint.*--method demons"):
         load_pretrained()
-    save_weights(tmp_path / "ixi-2mm", params, TINY, METADATA)
+    save_weights(tmp_path / "brain-t1", params, TINY, METADATA)
     found = load_pretrained()
     assert same(found.params, params)
-    assert found[1:5] == (TINY, (2.0, 2.0, 2.0), (80, 96, 80), "ixi-2mm")
+    assert found[1:5] == (TINY, (2.0, 2.0, 2.0), (80, 96, 80), "brain-t1")
     assert len(found.sha256) == 64
-    with pytest.raises(InputError, match="it has ixi-2mm"):
+    with pytest.raises(InputError, match="it has brain-t1"):
         load_pretrained("other")
 
 

@@ -25,6 +25,7 @@ TABLE = {
         (-1.5,): "fail",
     },
     "check_expansion": {(1.0,): "pass", (4.0,): "pass", (12.0,): "warn", (50.0,): "fail"},
+    "check_information_gain": {(0.4, 0.6): "pass", (0.4, 0.39): "warn", (0.4, 0.3): "fail"},
     "check_similarity_gain": {
         (0.7, 0.8): "pass",
         (0.7, 0.7): "pass",

@@ -8,7 +8,7 @@ from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import demons_method, refined_method
-from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
+from drivenmorph_jax.pipeline.refinement import RefineConfig, refine, refine_config
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 
 LOSS = LossConfig(lncc_window=5, regularity_weight=0.5)
@@ -71,3 +71,11 @@ def test_a_method_is_refined(pair):
     assert method.name == "demons, refined"
     assert method.details["refinement"]["iterations"] == 12
     assert error(after.displacement, pair) < error(before.displacement, pair)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "expected"), [("lncc", False), ("mi", True), ("mind", True)]
+)
+def test_refinement_says_whether_contrasts_may_differ(similarity, expected):
+    method = refined_method(demons_method(), refine_config(5, similarity=similarity))
+    assert method.any_contrast == expected

@@ -1,5 +1,6 @@
 """Whole registrations of files, and their results as other tools see them."""
 
+import dataclasses
 import json
 
 import jax
@@ -130,6 +131,13 @@ def test_a_network_runs_on_the_grid_it_was_trained_on(tmp_path):
     assert registered.displacement.shape == (*fixed.shape, 3)
     assert np.isfinite(registered.displacement).all()
     assert registered.working.fixed.max() > 0.9
+    assert not method.any_contrast
+
+
+def test_a_network_that_compares_no_intensities_takes_any_contrasts(tmp_path):
+    cfg = dataclasses.replace(TINY, demon_image=False)
+    save_weights(tmp_path / "weights", jax.jit(init, static_argnums=1)(jax.random.key(0), cfg), cfg)
+    assert network_method(load_checkpoint(tmp_path / "weights")).any_contrast
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
