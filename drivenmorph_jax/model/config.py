@@ -21,8 +21,9 @@ class ModelConfig:
     Attributes:
       channels: encoder channels of levels 1, 2, …; the pyramid has one level more than entries.
       iterations: Demons iterations of every level, finest first; 0 carries no force.
+      sees: what the network is given of an image: its "intensity", or for images that differ in
+        contrast its self-similarity, "mind".
       demon_channels: C, channels of c(·), the features whose difference makes the force.
-      demon_image: the first of them is the image itself: of use where both have one contrast.
       attention_channels: channels of the unit-norm projection q(·).
       cross_attention: levels with local cross-attention between the images.
       self_attention: levels with self-attention over the discrepancy tokens.
@@ -41,8 +42,8 @@ class ModelConfig:
 
     channels: tuple[int, ...] = (16, 32, 48)
     iterations: tuple[int, ...] = (1, 3, 4, 4)
+    sees: Literal["intensity", "mind"] = "intensity"
     demon_channels: int = 4
-    demon_image: bool = True
     attention_channels: int = 8
     cross_attention: tuple[int, ...] = (2, 3)
     self_attention: tuple[int, ...] = (1, 2, 3)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.spatial.convolution import conv_general_dilated
+from drivenmorph_jax.spatial.mind import mind_descriptor
 from drivenmorph_jax.spatial.resize import downsample, resize_image
 from drivenmorph_jax.spatial.split import as_slabs
 
@@ -73,6 +74,13 @@ def _normalise(features, mask):
     return centred * lax.rsqrt(variance + 1e-6)
 
 
+def _self_similarity(image, mask):
+    """MIND of a level's image, over the level's own neighbours, in the brain."""
+    brain = mask[..., 0] > 0
+    found = mind_descriptor(image[..., 0], radius=1, dilation=1, beyond="zero", mask=brain)
+    return _normalise(found, mask)
+
+
 def _space_to_depth(image):
     """Each 2×2×2 block of voxels becomes one voxel of eight channels (odd axes padded with 0)."""
     padding = [(0, n % 2) for n in image.shape[:3]]
@@ -104,8 +112,12 @@ class Encoder(nn.Module):
     def __call__(self, image: Float[Array, "d h w 1"]) -> tuple[Features, ...]:
         cfg = self.cfg
         images, masks = brain_pyramid(image, cfg.levels)
+        if cfg.sees == "mind":
+            images = [_self_similarity(*both) for both in zip(images, masks, strict=True)]
+            x = images[1]
+        else:
+            x = _space_to_depth(images[0])
         up_features = []
-        x = _space_to_depth(images[0])
         for level in range(1, cfg.levels):
             if level > 1:
                 x = downsample(x)
@@ -125,11 +137,7 @@ class Encoder(nn.Module):
 
     def _level(self, level: int, image, mask, features) -> Features:
         cfg = self.cfg
-        parts = [image * mask] if cfg.demon_image else []
-        learned = cfg.demon_channels - len(parts)
-        if learned:
-            parts.append(self._learned(level, image, mask, features, learned) * mask)
-        demon = jnp.concatenate(parts, axis=-1)
+        demon = self._demon(level, image, mask, features)
         width = cfg.attention_channels if level in cfg.cross_attention else 0
         if level == 0 and width:
             packed = self._dense(features[0], 8 * width, "attention0")
@@ -141,14 +149,31 @@ class Encoder(nn.Module):
         norm = lax.rsqrt((query.astype(image.dtype) ** 2).sum(-1, keepdims=True) + 1e-6)
         return Features(demon, query.astype(image.dtype) * norm * mask, mask)
 
-    def _learned(self, level: int, image, mask, features, width: int):
-        """The demon channels that are learned."""
+    def _demon(self, level: int, image, mask, features):
+        """Demon channels: the image, and beside it learned ones; or its descriptor's, changed."""
+        cfg = self.cfg
+        if cfg.sees == "mind":
+            # A random frame of the descriptor's channels makes a fair force from the first step on.
+            frame = nn.initializers.orthogonal()
+            seen = nn.Dense(cfg.demon_channels, False, kernel_init=frame, name=f"mind{level}")(
+                image
+            )
+            zero = nn.initializers.zeros_init()
+            learned = self._learned(level, mask, features, cfg.demon_channels, zero)
+            return _normalise(seen + learned, mask)
+        if cfg.demon_channels == 1:
+            return image * mask
+        learned = self._learned(level, mask, features, cfg.demon_channels - 1)
+        return jnp.concatenate([image * mask, _normalise(learned, mask)], axis=-1)
+
+    def _learned(self, level: int, mask, features, width: int, kernel_init=None):
+        """Channels read off the features."""
         if level == 0:
-            packed = self._dense(features[0], 8 * width, "demon0")
-            demon = _depth_to_space(packed, image.shape[:3])
-        else:
-            demon = self._dense(features[level - 1], width, f"demon{level}")
-        return _normalise(demon.astype(image.dtype), mask)
+            packed = self._dense(features[0], 8 * width, "demon0", kernel_init)
+            return _depth_to_space(packed, mask.shape[:3]).astype(mask.dtype)
+        return self._dense(features[level - 1], width, f"demon{level}", kernel_init).astype(
+            mask.dtype
+        )
 
     def _block(self, x, mask, width: int, name: str):
         x = nn.Conv(
@@ -162,6 +187,7 @@ class Encoder(nn.Module):
         x = nn.leaky_relu(_normalise(x.astype(mask.dtype), mask), 0.2) * mask
         return x
 
-    def _dense(self, x, width: int, name: str):
+    def _dense(self, x, width: int, name: str, kernel_init=None):
         dtype = jnp.bfloat16 if self.cfg.precision == "bfloat16" else None
-        return nn.Dense(width, name=name, dtype=dtype)(x)
+        options = {} if kernel_init is None else {"kernel_init": kernel_init}
+        return nn.Dense(width, name=name, dtype=dtype, **options)(x)

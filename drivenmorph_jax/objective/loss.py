@@ -7,12 +7,10 @@ from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective.consistency import inverse_consistency
-from drivenmorph_jax.objective.features import feature_supervision
 from drivenmorph_jax.objective.force import (
     ForceLevels,
     Regularity,
@@ -44,7 +42,6 @@ class LossConfig:
       dice_weight: of soft Dice; needs labels.
       dice_level: that soft Dice is worked out at: 0 is full resolution, 1 half of it (labels are
         then shares of a voxel), an eighth of the work.
-      feature_weight: of the supervision of the demon channels by the labels; needs labels.
       jacobian_weight: of the hinge on folded voxels.
       inverse_consistency_weight: needs the backward displacement.
     """
@@ -57,17 +54,16 @@ class LossConfig:
     force_weight: float = 1.0
     dice_weight: float = 0.0
     dice_level: int = 0
-    feature_weight: float = 0.0
     jacobian_weight: float = 0.0
     inverse_consistency_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.dice_level < 0:
             raise InputError(f"loss.dice_level is {self.dice_level}: 0 or more")
-        if not (self.similarity_weight or self.dice_weight or self.feature_weight):
+        if not (self.similarity_weight or self.dice_weight):
             raise InputError(
-                "loss.similarity_weight, dice_weight and feature_weight are all 0: nothing would "
-                "be learned from the images"
+                "loss.similarity_weight and dice_weight are both 0: nothing would be learned from "
+                "the images"
             )
 
 
@@ -87,29 +83,24 @@ def registration_loss(
     fixed_labels: Int[Array, "*space"] | None = None,
     moving_labels: Int[Array, "*space"] | None = None,
     label_values: Sequence[int] = (),
-    features: tuple[Sequence[Float[Array, "..."]], Sequence[Float[Array, "..."]]] | None = None,
-    label_codes: Float[np.ndarray, "k c"] | None = None,
     backward: Float[Array, "*space n"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Σ weight · term over the terms of `cfg`, and the terms by name, unweighted.
 
-        w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_c·features
-        + w_j·jacobian + w_i·inverse
+        w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_j·jacobian + w_i·inverse
 
     Args:
       registration: its `displacement` (D, H, W, 3) pulls the moving image back, and its `levels`
         carry the force fields.
       fixed, moving: (D, H, W, C), background exactly 0.
       cfg: static: mark it so under `jax.jit`.
-      fixed_labels, moving_labels: (D, H, W) integers, for soft Dice and the features.
+      fixed_labels, moving_labels: (D, H, W) integers, for soft Dice.
       label_values: the labels that count there.
-      features: demon channels of the fixed and of the moving image, every level, finest first.
-      label_codes: what the features are to be, from `objective.features.label_codes`.
       backward: (D, H, W, 3), the displacement of the exchanged pair, for inverse consistency.
 
     Returns:
-      The loss, and its terms: "similarity", "regularity", "force", "dice", "features", "jacobian"
-      and "inverse_consistency" where their weight is not 0.
+      The loss, and its terms: "similarity", "regularity", "force", "dice", "jacobian" and
+      "inverse_consistency" where their weight is not 0.
 
     Raises:
       ValueError: a weight is set and what its term needs is missing.
@@ -141,15 +132,6 @@ def registration_loss(
         _require_labels(fixed_labels, moving_labels, label_values, "dice_weight")
         labels = (fixed_labels, moving_labels, tuple(label_values))
         terms["dice"] = _dice(*labels, displacement, cfg.dice_level)
-    if cfg.feature_weight:
-        weights["features"] = cfg.feature_weight
-        _require_labels(fixed_labels, moving_labels, label_values, "feature_weight")
-        if features is None or label_codes is None:
-            raise ValueError("feature_weight needs features and label_codes")
-        labels = fixed_labels, moving_labels
-        terms["features"] = _features(
-            features, (fixed, moving), labels, tuple(label_values), label_codes
-        )
     if cfg.jacobian_weight:
         weights["jacobian"] = cfg.jacobian_weight
         terms["jacobian"] = jacobian_hinge(displacement)
@@ -203,15 +185,6 @@ def _require_labels(fixed_labels, moving_labels, label_values, needed_by: str) -
 def _one_hot_pair(fixed_labels, moving_labels, label_values, needed_by: str):
     _require_labels(fixed_labels, moving_labels, label_values, needed_by)
     return one_hot(fixed_labels, label_values), one_hot(moving_labels, label_values)
-
-
-def _features(features, images, labels, label_values, label_codes):
-    """Mean over both images."""
-    one, other = (
-        feature_supervision(found, image, labelled, label_values, label_codes)
-        for found, image, labelled in zip(features, images, labels, strict=True)
-    )
-    return (one + other) / 2
 
 
 @functools.partial(jax.checkpoint, static_argnums=(2, 4))

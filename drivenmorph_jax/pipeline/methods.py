@@ -84,7 +84,7 @@ def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method
         solve,
         details | _told(regularity),
         smoothing_voxels=smoothing_width(network_smoothing(params, cfg)),
-        any_contrast=not cfg.demon_image,
+        any_contrast=cfg.sees == "mind",
     )
 
 

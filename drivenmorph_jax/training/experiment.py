@@ -7,8 +7,6 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Float
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import TrainingData, load_training
@@ -16,7 +14,6 @@ from drivenmorph_jax.data.loader import LabelMode, PairLoader
 from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
-from drivenmorph_jax.objective.features import label_codes
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
@@ -86,8 +83,6 @@ def train(
         config.loss,
         cfg.augment,
         label_values=label_values(training, config),
-        features=network.features,
-        label_codes=codes_of(training, network, config),
         synthesise=make_synthesis(training, config),
     )
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
@@ -208,24 +203,6 @@ def label_values(training: TrainingData, config: Config) -> tuple[int, ...]:
     return tuple(range(1, len(training.label_table) + 1))
 
 
-def codes_of(
-    training: TrainingData, network: Network, config: Config
-) -> Float[np.ndarray, "k c"] | None:
-    """What the labels make of the demon channels that are learned, where the loss asks for it.
-
-    Raises:
-        InputError: the network has no such channels, or the data no table of labels.
-    """
-    if not config.loss.feature_weight:
-        return None
-    table, channels = training.label_table, config.model.demon_channels - config.model.demon_image
-    if network.features is None or not channels:
-        raise InputError("loss.feature_weight: this network learns no demon channels: set it to 0")
-    if table is None:
-        raise InputError("loss.feature_weight needs labels: set data.labels, or set it to 0")
-    return label_codes(table.structures, channels)
-
-
 def make_synthesis(training: TrainingData, config: Config) -> Synthesise | None:
     """What makes the images of an example, where the config asks for it."""
     cfg = config.training.synthesis
@@ -238,8 +215,7 @@ def make_synthesis(training: TrainingData, config: Config) -> Synthesise | None:
 def _label_mode(config: Config) -> LabelMode:
     if config.training.synthesis.enabled:
         return "raw"
-    loss = config.loss
-    return "consecutive" if loss.dice_weight or loss.feature_weight else "none"
+    return "consecutive" if config.loss.dice_weight else "none"
 
 
 def as_document(config: Any) -> dict[str, Any]:

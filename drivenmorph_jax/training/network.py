@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.drivenmorph import Params, init, register
-from drivenmorph_jax.model.encoder import encode
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.model.weights import start_from
 
@@ -24,8 +23,6 @@ class Network(NamedTuple):
       init: random parameters from a key.
       apply: (params, fixed, moving) to a registration, for one pair of images. Without levels it
         cannot be supervised by its force: `loss.force_weight` has to be 0.
-      features: (params, image) to the demon channels of every level, finest first; None where there
-        are none: `loss.feature_weight` has to be 0.
       description: the architecture as plain values, the `model` section of a run's config. A run is
         only resumed by a network of the same description.
     """
@@ -33,7 +30,6 @@ class Network(NamedTuple):
     init: Callable[[PRNGKeyArray], Any]
     apply: Callable[[Any, Image, Image], Registration]
     description: dict[str, Any]
-    features: Callable[[Any, Image], tuple[Float[Array, "..."], ...]] | None = None
 
 
 def drivenmorph(
@@ -56,7 +52,4 @@ def drivenmorph(
         init=start,
         apply=lambda params, fixed, moving: register(params, fixed, moving, cfg, remat=remat),
         description=json.loads(json.dumps(dataclasses.asdict(cfg))),
-        features=lambda params, image: tuple(
-            level.demon for level in encode(params["encoder"], image, cfg)
-        ),
     )

@@ -1,11 +1,10 @@
 """The loss of a batch of pairs: augment, register, compare."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.objective.loss import LossConfig, Registered, registration_loss
@@ -14,9 +13,6 @@ from drivenmorph_jax.training.augment import AugmentConfig, augment_pair
 
 # (params, fixed, moving) -> registration, for one pair of (D, H, W, 1) images.
 Register = Callable[[Any, Float[Array, "d h w 1"], Float[Array, "d h w 1"]], Registered]
-
-# (params, image) -> demon channels of every level, finest first.
-DemonChannels = Callable[[Any, Float[Array, "d h w 1"]], Sequence[Float[Array, "..."]]]
 
 # (key, example) -> an example with other images.
 Synthesise = Callable[[PRNGKeyArray, dict[str, Array]], dict[str, Array]]
@@ -28,14 +24,12 @@ def make_pair_loss(
     augment_cfg: AugmentConfig,
     *,
     label_values: tuple[int, ...] = (),
-    features: DemonChannels | None = None,
-    label_codes: Float[np.ndarray, "k c"] | None = None,
     synthesise: Synthesise | None = None,
 ) -> LossFunction:
     """Build the `loss_fn` of `make_step` for batches of `fixed` and `moving`, (B, D, H, W, 1).
 
-    `fixed_labels` and `moving_labels`, (B, D, H, W), are used where the loss needs them, and so are
-    `features` and `label_codes`. With `synthesise` both images are made from these.
+    `fixed_labels` and `moving_labels`, (B, D, H, W), are used where the loss needs them. With
+    `synthesise` both images are made from these.
     """
 
     def example_loss(
@@ -48,9 +42,6 @@ def make_pair_loss(
         backward = None
         if loss_cfg.inverse_consistency_weight:
             backward = register(params, moving, fixed).displacement
-        demon_channels = None
-        if loss_cfg.feature_weight and features is not None:
-            demon_channels = features(params, fixed), features(params, moving)
         return registration_loss(
             register(params, fixed, moving),
             fixed,
@@ -59,8 +50,6 @@ def make_pair_loss(
             fixed_labels=example.get("fixed_labels"),
             moving_labels=example.get("moving_labels"),
             label_values=label_values,
-            features=demon_channels,
-            label_codes=label_codes,
             backward=backward,
         )
 

@@ -14,6 +14,7 @@ from drivenmorph_jax.model.encoder import (
     _space_to_depth,
     brain_pyramid,
 )
+from drivenmorph_jax.spatial.mind import mind_descriptor
 from drivenmorph_jax.spatial.resize import downsample, downsampled_shape
 
 encode_jit = jax.jit(encode, static_argnames="cfg")
@@ -40,9 +41,17 @@ def test_depth_to_space_is_the_inverse(shape, channels):
     np.testing.assert_array_equal(_depth_to_space(packed, shape), image)
 
 
-def test_features_of_every_level(params, tiny, brain):
+@pytest.fixture(params=["intensity", "mind"])
+def seeing(request, tiny, compiled_init, perturbed):
+    """A network that sees either of an image: its architecture and its encoder's parameters."""
+    cfg = dataclasses.replace(tiny, sees=request.param)
+    return cfg, perturbed(compiled_init(jax.random.key(0), cfg))["encoder"]
+
+
+def test_features_of_every_level(seeing, brain):
+    tiny, encoder = seeing
     image = brain(1, (9, 10, 11))
-    features = encode_jit(params["encoder"], image, tiny)
+    features = encode_jit(encoder, image, tiny)
     assert len(features) == tiny.levels
     shape = (9, 10, 11)
     for level, at_level in enumerate(features):
@@ -59,19 +68,21 @@ def test_features_of_every_level(params, tiny, brain):
     np.testing.assert_array_equal(features[0].mask, image != 0)
 
 
-def test_intensity_scale_does_not_matter(params, tiny, brain):
+def test_intensity_scale_does_not_matter(seeing, brain):
+    tiny, encoder = seeing
     image = brain(1)
-    reference = encode_jit(params["encoder"], image, tiny)
+    reference = encode_jit(encoder, image, tiny)
     for scale in (1e-3, 255.0, 3e4):
-        scaled = encode_jit(params["encoder"], scale * image, tiny)
+        scaled = encode_jit(encoder, scale * image, tiny)
         for one, other in zip(jax.tree.leaves(scaled), jax.tree.leaves(reference), strict=True):
             np.testing.assert_allclose(one, other, atol=2e-4)
 
 
-def test_features_do_not_know_how_much_background_there_is(params, tiny, brain):
+def test_features_do_not_know_how_much_background_there_is(seeing, brain):
+    tiny, encoder = seeing
     image = brain(1, (8, 8, 8))
-    reference = encode_jit(params["encoder"], image, tiny)
-    wide = encode_jit(params["encoder"], jnp.pad(image, ((4, 8), (0, 4), (16, 0), (0, 0))), tiny)
+    reference = encode_jit(encoder, image, tiny)
+    wide = encode_jit(encoder, jnp.pad(image, ((4, 8), (0, 4), (16, 0), (0, 0))), tiny)
     for level, (small, large) in enumerate(zip(reference, wide, strict=True)):
         d, h, w = (n // 2**level for n in (8, 8, 8))
         a, b, c = (n // 2**level for n in (4, 0, 16))
@@ -118,20 +129,9 @@ def test_the_first_demon_channel_is_the_image_itself(params, tiny, brain):
         np.testing.assert_allclose(found.demon[..., :1], expected, atol=1e-5)
 
 
-def test_all_demon_channels_can_be_learned(compiled_init, tiny, brain):
-    cfg = dataclasses.replace(tiny, demon_image=False)
-    params = compiled_init(jax.random.key(0), cfg)
-    image = brain(1)
-    _, masks = brain_pyramid(image, cfg.levels)
-    for found, mask in zip(encode_jit(params["encoder"], image, cfg), masks, strict=True):
-        inside = np.asarray(found.demon)[np.asarray(mask)[..., 0] == 1]
-        assert inside.shape[-1] == cfg.demon_channels
-        np.testing.assert_allclose(inside.mean(0), 0, atol=1e-4)
-
-
-@pytest.mark.parametrize("image", [True, False])
-def test_one_demon_channel_is_enough(tiny, image):
-    cfg = dataclasses.replace(tiny, demon_channels=1, demon_image=image)
+@pytest.mark.parametrize("sees", ["intensity", "mind"])
+def test_one_demon_channel_is_enough(tiny, sees):
+    cfg = dataclasses.replace(tiny, demon_channels=1, sees=sees)
 
     def features(key, image):
         return encode(init(key, cfg)["encoder"], image, cfg)
@@ -139,3 +139,18 @@ def test_one_demon_channel_is_enough(tiny, image):
     given = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
     found = jax.eval_shape(features, jax.random.key(0), given)
     assert [level.demon.shape[-1] for level in found] == [1] * cfg.levels
+
+
+def test_of_self_similarity_the_demon_channels_start_as_a_frame(compiled_init, tiny, brain):
+    cfg = dataclasses.replace(tiny, sees="mind", demon_channels=6)
+    params = compiled_init(jax.random.key(0), cfg)["encoder"]
+    image = brain(1)
+    images, masks = brain_pyramid(image, cfg.levels)
+    found = encode_jit(params, image, cfg)
+    for level, (one, mask) in enumerate(zip(images, masks, strict=True)):
+        frame = params[f"mind{level}"]["kernel"]
+        np.testing.assert_allclose(frame.T @ frame, np.eye(6), atol=1e-5)
+        brain_at = mask[..., 0] > 0
+        seen = mind_descriptor(one[..., 0], radius=1, dilation=1, beyond="zero", mask=brain_at)
+        expected = _normalise(_normalise(seen, mask) @ frame, mask)
+        np.testing.assert_allclose(found[level].demon, expected, atol=1e-4)

@@ -12,7 +12,6 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.objective import loss as module
 from drivenmorph_jax.objective.consistency import inverse_consistency
-from drivenmorph_jax.objective.features import feature_supervision, label_codes
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.objective.masks import brain_mask
 from drivenmorph_jax.objective.overlap import one_hot, soft_dice
@@ -126,7 +125,6 @@ CHANGES = (
     {"force_weight": 0.7},
     {"dice_weight": 0.7},
     {"dice_level": 1},
-    {"feature_weight": 0.7},
     {"jacobian_weight": 0.7},
     {"inverse_consistency_weight": 0.7},
 )
@@ -140,7 +138,6 @@ def test_every_key_changes_the_loss(change):
         regularity_weight=1.0 if "regularity" in change else 0.0,
         dice_weight=1.0 if "dice_level" in change else 0.0,
     )
-    extra |= {"features": ((fixed,), (moving,)), "label_codes": label_codes((1, 2), 1)}
     before = total_loss(registration, fixed, moving, base, **extra)
     changed = dataclasses.replace(base, **change)
     after = total_loss(registration, fixed, moving, changed, **extra)
@@ -200,30 +197,8 @@ def test_a_level_below_0_is_refused():
         LossConfig(dice_level=-1)
 
 
-def test_the_features_of_both_images_are_supervised():
-    registration, fixed, moving, extra = _case()
-    cfg = dataclasses.replace(NOTHING, similarity_weight=0.0, feature_weight=0.5)
-    found = [(image, -image) for image in (fixed, moving)]
-    found = [[jnp.concatenate(parts, axis=-1)] for parts in found]
-    codes = label_codes((1, 2), 2)
-    loss, terms = jitted(
-        registration, fixed, moving, cfg, **extra, features=tuple(found), label_codes=codes
-    )
-    one, other = (
-        feature_supervision(features, image, extra[f"{name}_labels"], (1, 2), codes)
-        for features, image, name in zip(found, (fixed, moving), ("fixed", "moving"), strict=True)
-    )
-    assert terms.keys() == {"features"}
-    np.testing.assert_allclose(terms["features"], (one + other) / 2, rtol=1e-5)
-    np.testing.assert_allclose(loss, (one + other) / 4, rtol=1e-5)
-    with pytest.raises(ValueError, match="feature_weight needs features"):
-        jitted(registration, fixed, moving, cfg, **extra)
-
-
 def test_something_has_to_be_brought_together():
-    with pytest.raises(
-        InputError, match=r"loss\.similarity_weight, dice_weight and feature_weight"
-    ):
+    with pytest.raises(InputError, match=r"loss\.similarity_weight and dice_weight are both 0"):
         LossConfig(similarity_weight=0.0)
 
 
@@ -263,7 +238,6 @@ def test_batches_by_vmap():
     ("change", "message"),
     [
         ({"dice_weight": 1.0}, "labels"),
-        ({"feature_weight": 1.0}, "feature_weight needs fixed_labels"),
         ({"inverse_consistency_weight": 1.0}, "backward"),
         ({"similarity": "ssd"}, "unknown similarity"),
         ({"regularity": "tv"}, "unknown regularity"),

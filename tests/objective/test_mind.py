@@ -7,10 +7,11 @@ import pytest
 
 from drivenmorph_jax.objective import mind as module
 from drivenmorph_jax.objective.similarity import mse
+from drivenmorph_jax.spatial import mind as descriptor
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 
 mind = jax.jit(module.mind, static_argnames=("radius", "dilation"))
-mind_descriptor = jax.jit(module.mind_descriptor, static_argnames=("radius", "dilation"))
+mind_descriptor = jax.jit(descriptor.mind_descriptor, static_argnames=("radius", "dilation"))
 
 
 def _texture(seed=0, shape=(12, 11, 10)):
@@ -78,3 +79,12 @@ def test_mask_limits_the_mean():
 
 def test_constant_image_has_descriptor_one():
     np.testing.assert_array_equal(mind_descriptor(jnp.full((12, 11, 10), 3.0)), 1)
+
+
+def test_in_a_mask_what_lies_far_outside_does_not_matter():
+    image = jnp.pad(_texture()[..., 0], 4)
+    mask = image != 0
+    found = mind_descriptor(image, mask=mask)
+    wide = mind_descriptor(jnp.pad(image, 9), mask=jnp.pad(mask, 9))[9:-9, 9:-9, 9:-9]
+    np.testing.assert_allclose(wide, found, atol=1e-6)
+    assert np.abs(mind_descriptor(jnp.pad(image, 9))[9:-9, 9:-9, 9:-9] - found).max() > 1e-3

@@ -135,7 +135,7 @@ def test_a_network_runs_on_the_grid_it_was_trained_on(tmp_path):
 
 
 def test_a_network_that_compares_no_intensities_takes_any_contrasts(tmp_path):
-    cfg = dataclasses.replace(TINY, demon_image=False)
+    cfg = dataclasses.replace(TINY, sees="mind")
     save_weights(tmp_path / "weights", jax.jit(init, static_argnums=1)(jax.random.key(0), cfg), cfg)
     assert network_method(load_checkpoint(tmp_path / "weights")).any_contrast
 

@@ -6,7 +6,6 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -101,21 +100,6 @@ def test_a_run_starts_from_the_weights_it_is_given(whole, tmp_path):
     given = [*still, f"training.initial_weights={tmp_path / 'weights'}"]
     started = train(parse_config(TINY, given), tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, started.state.params, params)
-
-
-def test_features_are_supervised_by_labels_alone(tmp_path):
-    only = ["similarity_weight=0", "regularity_weight=0", "feature_weight=1"]
-    changes = [f"loss.{change}" for change in only]
-    outcome = train(parse_config(TINY, changes), tmp_path / "run")
-    moved = jax.tree.map(lambda a: bool(jnp.any(a != 0)), outcome.state.opt_state)
-    assert int(outcome.state.step) == 6 and any(jax.tree.leaves(moved))
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    logged = [json.loads(line) for line in lines]
-    losses = [record["features"] for record in logged if "features" in record]
-    assert losses[0] == logged[0]["loss"] and 0 < losses[-1] < losses[0] < 4
-    with pytest.raises(InputError, match="learns no demon channels"):
-        train(parse_config(TINY, [*changes, "model.demon_channels=1"]), tmp_path / "other")
-    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_in_use_is_only_continued_on_request(whole):
