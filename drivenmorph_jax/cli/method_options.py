@@ -25,7 +25,8 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
     weights.add_argument(
         "--weights",
         metavar="NAME",
-        help="weights of the package: brain-t1 (default), for two T1 images",
+        help="weights of the package: brain-t1 (default), for two T1 images; brain-any, for images "
+        "of any contrasts",
     )
     weights.add_argument(
         "--checkpoint",
@@ -59,8 +60,8 @@ def _add_refinement_options(parser: Any) -> None:
     parser.add_argument(
         "--similarity",
         choices=("lncc", "mi", "mind"),
-        help="what --refine makes alike: lncc (default) for one contrast; mi or mind across "
-        "contrasts",
+        help="what --refine makes alike: lncc for one contrast; mi or mind across contrasts "
+        "(default: lncc, but mind with weights for any contrasts)",
     )
 
 
@@ -99,8 +100,10 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
         if options.similarity is not None:
             raise InputError("--similarity is of --refine: give --refine N")
         return method
-    changes = {"similarity": options.similarity} if options.similarity else {}
-    cfg = pipeline.refine_config(options.refine, regularity=options.regularity, **changes)
+    similarity = options.similarity or ("mind" if method.any_contrast else "lncc")
+    cfg = pipeline.refine_config(
+        options.refine, regularity=options.regularity, similarity=similarity
+    )
     return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
 
 

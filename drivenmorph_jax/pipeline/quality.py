@@ -217,7 +217,7 @@ def check_contrast(correlation: float | None) -> Check:
         Limits(pass_from=0.25),
         good="tissues are bright and dark alike in both images",
         bad="tissues that are bright in one image are not in the other: the images differ in "
-        "contrast, which the method was not made for, or the alignment failed",
+        "contrast, for which there is --weights brain-any, or the alignment failed",
     )
 
 

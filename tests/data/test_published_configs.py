@@ -41,7 +41,6 @@ SMALL = [
         ("lpba40", "lpba40"),
         ("mindboggle", "mindboggle"),
         ("ixi_2mm", "folder"),
-        ("brain_any_features", "folder"),
         ("brain_any", "folder"),
     ],
 )

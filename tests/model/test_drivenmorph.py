@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.model import ModelConfig, init, register
+from drivenmorph_jax.spatial.sampling import warp
 
 
 @pytest.mark.slow  # op by op
@@ -101,6 +102,21 @@ def test_background_does_not_matter(
     inside = np.asarray(fixed)[..., 0] != 0
     assert np.abs(reference[inside]).max() > 0.1
     np.testing.assert_allclose(padded[16:, :16][inside], reference[inside], atol=3e-3)
+
+
+@pytest.mark.parametrize(("sees", "least", "most"), [("mind", 0, 0.15), ("intensity", 0.4, 1)])
+def test_what_self_similarity_is_for(
+    sees, least, most, tiny, compiled_init, compiled_register, brain
+):
+    """The negative of an image, a voxel away, is found by self-similarity before any training."""
+    cfg = dataclasses.replace(tiny, sees=sees, demon_channels=6, iterations=(4, 4))
+    fixed = brain(1, (24, 24, 24), margin=3.0)
+    moved = warp(fixed, jnp.zeros((*fixed.shape[:3], 3)).at[..., 0].set(-1.0))
+    negative = jnp.where(moved != 0, 2 - moved, 0)
+    params = compiled_init(jax.random.key(0), cfg)
+    found = np.asarray(compiled_register(params, fixed, negative, cfg).displacement)
+    error = np.linalg.norm(found - [1, 0, 0], axis=-1)[np.asarray(fixed)[..., 0] != 0].mean()
+    assert least <= error < most
 
 
 def test_parameters_depend_on_the_key_alone(tiny, compiled_init):
