@@ -6,9 +6,10 @@
 All methods get the same arrays on the common affine grid, and the same code scores the result: on
 the fixed subject's own voxels, to which the moving labels are carried once, by nearest neighbour,
 through the affines and the displacement together. What was trained on a coarser grid than the
-common one works there, and its displacement is brought back to the common one. Every pair of a
-method is kept in OUTPUT/cache, so that the script continues where it was stopped, and only what has
-changed is run again. Written: OUTPUT/CONFIG.md, with a paired test of ours against every other.
+common one works there, and its displacement is brought back to the common one. Every pair is kept
+in OUTPUT/CONFIG/METHOD.jsonl, so that the script continues where it was stopped, on another machine
+too, and only what has changed is run again: subjects are told by name and labels, and a method by
+its settings. Written: OUTPUT/CONFIG.md, with a paired test of ours against every other.
 """
 
 import argparse
@@ -30,11 +31,17 @@ from methods import (
     read_constants,
 )
 from paired import as_row, compare, header
-from records import Record, digest, read_record, write_record
+from records import Ledger, Record, digest, write_record
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
-from drivenmorph_jax.data import DataConfig, EvaluationData, load_training, load_validation
+from drivenmorph_jax.data import (
+    DataConfig,
+    EvaluationData,
+    Subject,
+    load_training,
+    load_validation,
+)
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import score_pair
 from drivenmorph_jax.evaluation.study import spacing_of
@@ -42,7 +49,8 @@ from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
 # Raise it whenever a method here, or the scoring, would give other figures.
-VERSION = 2
+VERSION = 3
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
 _OURS = "drivenmorph"
 _COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")
@@ -71,7 +79,7 @@ def main() -> int:
     if not rows:
         print("accuracy.py: error: no method can run: see above", file=sys.stderr)
         return 2
-    text = f"{make_table(rows, config.data, threads)}\n\n{make_comparison(rows)}".rstrip()
+    text = f"{make_table(rows, config.data)}\n\n{make_comparison(rows)}".rstrip()
     print(f"\n{text}")
     path = arguments.output / f"{arguments.config.stem}.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
@@ -104,15 +112,14 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
     assert data.label_table is not None, "accuracy is Dice: the data need labels"
     values, spacing = data.label_table.values, spacing_of(data)
     pairs = data.pairs[: arguments.pairs]
+    ledger = Ledger(arguments.output / arguments.config.stem / f"{entry.name}.jsonl")
     records, worked, start = [], 0, time.monotonic()
     for place, (i, j) in enumerate(pairs):
         fixed, moving = data.subjects[i], data.subjects[j]
-        images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
-        scored = [subject.native or (subject.labels,) for subject in (fixed, moving)]
-        labels = [np.asarray(part) for parts in scored for part in parts]
-        key = digest(VERSION, entry.settings, threads, spacing, values, *images, *labels)
-        path = arguments.output / "cache" / entry.name / f"{fixed.name}__{moving.name}-{key}.json"
-        if not path.is_file():
+        told = [part for subject in (fixed, moving) for part in identity(subject)]
+        key = digest(VERSION, entry.settings, threads, np.round(spacing, 3), values, *told)
+        if key not in ledger:
+            images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
             load = os.getloadavg()[0]
             displacement, seconds = entry.run(images[0], images[1])
             score = score_pair(
@@ -127,7 +134,7 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
                 "load_before": load,
                 "score": {name: x for name, x in score._asdict().items() if not np.isnan(x)},
             }
-            write_record(path, record)
+            ledger.add(key, record)
             worked += 1
             rate = worked / (time.monotonic() - start)
             say(
@@ -135,8 +142,14 @@ def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int)
                 f"{score.dice:.3f}, {seconds:.1f} s ({60 * rate:.1f} pairs/min, "
                 f"{(len(pairs) - place - 1) / rate:.0f} s left)"
             )
-        records.append(read_record(path))
+        records.append(ledger[key])
     return records
+
+
+def identity(subject: Subject) -> tuple[Any, ...]:
+    """What tells a subject on any machine, where its resampled voxels differ in their last bits."""
+    labels = subject.native.labels if subject.native else subject.labels
+    return subject.name, list(np.shape(subject.image)), np.ascontiguousarray(labels)
 
 
 def tune(held_out: EvaluationData, arguments: Any, threads: int) -> None:
@@ -160,7 +173,7 @@ def tune(held_out: EvaluationData, arguments: Any, threads: int) -> None:
     write_record(arguments.output / "classical_constants.json", result)
 
 
-def make_table(rows: dict[str, list[Record]], data: DataConfig, threads: int) -> str:
+def make_table(rows: dict[str, list[Record]], data: DataConfig) -> str:
     """Markdown: one line a method, and what the figures were measured on."""
     lines = [
         "| method | pairs | Dice | folding % | NDV % | SDlogJ | HD95 (voxels) | s / pair |",
@@ -173,10 +186,22 @@ def make_table(rows: dict[str, list[Record]], data: DataConfig, threads: int) ->
             f"| {METHODS[name]} | {len(records)} | {dice:.4f} ± {table[:, 0].std():.4f} "
             f"| {folding:.4f} | {ndv:.4f} | {sdlogj:.4f} | {hd95:.3f} | {seconds:.2f} |"
         )
-    load = max(r["load_before"] for records in rows.values() for r in records)
-    source = pathlib.Path(data.path).name if data.path else data.format
-    where = f"{describe_machine(threads)}; load before a pair at most {load:.1f}"
-    return "\n".join([*lines, "", f"Validation pairs of {source}; {where}."])
+    source = pathlib.Path(data.validation_path or data.path or data.format).name
+    lines += ["", f"Validation pairs of {source}. Seconds are of a pair, compilation left out."]
+    return "\n".join([*lines, *machines(rows)])
+
+
+def machines(rows: dict[str, list[Record]]) -> list[str]:
+    """Which machine ran what, and the largest load that it had before a pair of each method."""
+    found: dict[str, list[str]] = {}
+    for name, records in rows.items():
+        for machine in sorted({r["machine"] for r in records}):
+            loads = [r["load_before"] for r in records if r["machine"] == machine]
+            found.setdefault(machine, []).append(f"{METHODS[name]} ({max(loads):.1f})")
+    return [
+        f"{machine} (load before a pair at most): {', '.join(names)}."
+        for machine, names in found.items()
+    ]
 
 
 def make_comparison(rows: dict[str, list[Record]]) -> str:
@@ -204,7 +229,7 @@ def parse_arguments() -> argparse.Namespace:
     add_baseline_option(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME")
     parser.add_argument("--pairs", type=int, help="only the first N")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/accuracy"))
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     parser.add_argument("--tune", action="store_true", help="constants of our classical Demons")
     parser.add_argument("--override", dest="overrides", action="append", default=[])

@@ -25,6 +25,28 @@ def read_record(path: pathlib.Path) -> Record:
     return json.loads(path.read_text())
 
 
+class Ledger:
+    """Records by key in one file, a line each, read once and rewritten whole at every new one."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        lines = path.read_text().splitlines() if path.is_file() else []
+        self._records: dict[str, Record] = dict(map(json.loads, lines))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._records
+
+    def __getitem__(self, key: str) -> Record:
+        return self._records[key]
+
+    def add(self, key: str, record: Record) -> None:
+        """Whole or not at all; folders are made."""
+        self._records[key] = record
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{json.dumps(entry)}\n" for entry in self._records.items())
+        write_atomically(self._path, lambda temporary: temporary.write_text(text))
+
+
 def write_record(path: pathlib.Path, document: Any) -> None:
     """Whole or not at all; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)

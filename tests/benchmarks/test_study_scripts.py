@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from contrast_pairs import Case, point_errors
 from methods import UnavailableError, make_entry, named_folder, timed
-from records import digest, read_record, write_record
+from records import Ledger, digest, read_record, write_record
 
 from drivenmorph_jax.config import load_config
+from drivenmorph_jax.data import NativeLabels, Subject
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "ixi_2mm.yaml"
 
@@ -108,3 +109,33 @@ def test_records_are_named_after_all_that_they_depend_on(tmp_path):
     image = np.zeros(3, np.float32)
     assert digest(1, {"a": 1}, image) == digest(1, {"a": 1}, image.copy())
     assert len({digest(1, {"a": 1}), digest(2, {"a": 1}), digest(1, {"a": 2})}) == 3
+
+
+def test_a_ledger_keeps_what_it_is_given(tmp_path):
+    path = tmp_path / "folder" / "method.jsonl"
+    ledger = Ledger(path)
+    assert "a" not in ledger and not path.exists()
+    ledger.add("a", {"x": 1})
+    ledger.add("b", {"x": [2.5, "y"]})
+    ledger.add("a", {"x": 3})
+    again = Ledger(path)
+    assert "c" not in again and again["a"] == {"x": 3} and again["b"] == {"x": [2.5, "y"]}
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_subject_is_told_by_its_labels_and_not_by_the_last_bits_of_its_voxels():
+    rng = np.random.default_rng(0)
+    image, labels = rng.random((4, 5, 6), np.float32), rng.integers(0, 3, (4, 5, 6))
+    native = NativeLabels(labels, np.eye(4))
+
+    def key(**changes) -> str:
+        subject = Subject("one", image, labels, native)._replace(**changes)
+        return digest(1, *accuracy.identity(subject))
+
+    assert key(image=image + np.float32(1e-6)) == key()
+    others = [
+        {"name": "two"},
+        {"image": image[:3]},
+        {"native": NativeLabels(1 - labels, np.eye(4))},
+    ]
+    assert len({key(), *(key(**change) for change in others)}) == 4
