@@ -31,7 +31,7 @@ from methods import (
     read_constants,
 )
 from paired import as_row, compare, header
-from records import Ledger, Record, digest, write_record
+from records import RESULTS, Ledger, Record, digest, write_record
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
@@ -50,7 +50,6 @@ from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
 # Raise it whenever a method here, or the scoring, would give other figures.
 VERSION = 3
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
 _OURS = "drivenmorph"
 _COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")

@@ -5,8 +5,9 @@
 One patient's T1, T2 and FLAIR lie in one space (contrasts_1mm in DRIVENMORPH_DATA). The T1 is
 deformed by random smooth diffeomorphisms (`imposed.py`) and registered to the T2 and to the FLAIR
 as they are: at 2,000 points of the brain, how far from the true place does the map lead? All
-methods start from one affine, found by mutual information. Every pair of a method is kept in
-OUTPUT/cache, so that the script continues where it was stopped.
+methods start from one affine, found by mutual information. Ours is brain-any, which has seen no
+real image. Every pair is kept in OUTPUT/cross_contrast/METHOD.jsonl, so that the script continues
+where it was stopped.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from machine import describe_machine, hold_to_threads
 from methods import Entry, UnavailableError, make_entry, ours
 from numpy import ndarray
 from paired import as_row, compare, header
-from records import Record, digest, read_record, write_record
+from records import RESULTS, Ledger, Record, digest
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
@@ -36,15 +37,16 @@ from drivenmorph_jax.pipeline.refinement import refine_config
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
 # Raise it whenever a pair would give other figures.
-VERSION = 1
+VERSION = 2
 METHODS = {
     "affine": "affine only, by mutual information",
     "ants_syn": "ANTs SyN, mutual information",
-    "drivenmorph": "ours: DrivenMorph",
-    "drivenmorph_mi": "ours: DrivenMorph, refined by mutual information",
-    "drivenmorph_mind": "ours: DrivenMorph, refined by MIND",
+    "drivenmorph": "ours: DrivenMorph, brain-any",
+    "drivenmorph_mi": "ours: brain-any, refined by mutual information",
+    "drivenmorph_mind": "ours: brain-any, refined by MIND",
 }
 _REFERENCE = "ants_syn"
+WEIGHTS = "brain-any"
 
 
 def main() -> int:
@@ -70,7 +72,8 @@ def main() -> int:
 
 def make_entries(arguments: argparse.Namespace) -> list[Entry]:
     spacing = (SPACING, SPACING, SPACING)
-    found = load_checkpoint(arguments.checkpoint) if arguments.checkpoint else load_pretrained()
+    checkpoint = arguments.checkpoint
+    found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(WEIGHTS)
     entries = []
     for name in METHODS:
         if name not in arguments.methods:
@@ -93,20 +96,21 @@ def run(
     """A record for every seed, contrast and method: from the cache, else worked out now."""
     records, worked, spent = [], 0, 0.0
     total = arguments.seeds * len(CONTRASTS) * len(entries)
-    content = [image.data for image in images.values()]
+    ledgers = {
+        e.name: Ledger(arguments.output / "cross_contrast" / f"{e.name}.jsonl") for e in entries
+    }
     for seed in range(arguments.seeds):
         deformation = functools.cache(functools.partial(impose_told, seed, images["t1"].data != 0))
         for contrast in CONTRASTS:
             case = functools.cache(lambda f=deformation, c=contrast: make_case(images, c, f()))
             for entry in entries:
-                key = digest(VERSION, POINTS, threads, entry.settings, *content)
-                name = f"{contrast}-{seed}-{key}.json"
-                path = arguments.output / "cache" / entry.name / name
-                if not path.is_file():
+                key = digest(VERSION, POINTS, threads, entry.settings, contrast, seed)
+                ledger = ledgers[entry.name]
+                if key not in ledger:
                     start = time.monotonic()
                     record = run_pair(entry, case()) | {"contrast": contrast, "seed": seed}
                     record["deformation"] = describe(deformation())
-                    write_record(path, record | {"machine": describe_machine(threads)})
+                    ledger.add(key, record | {"machine": describe_machine(threads)})
                     worked, spent = worked + 1, spent + time.monotonic() - start
                     left = spent / worked * (total - len(records) - 1)
                     say(
@@ -114,7 +118,7 @@ def run(
                         f"{record['tre']:.2f} mm, {record['seconds']:.1f} s "
                         f"({len(records) + 1} of {total}, {left:.0f} s left)"
                     )
-                records.append(read_record(path))
+                records.append(ledger[key])
     return records
 
 
@@ -193,11 +197,11 @@ def parse_arguments() -> argparse.Namespace:
     default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
     data = pathlib.Path(os.environ.get("DRIVENMORPH_DATA", default)) / "contrasts_1mm"
     parser.add_argument("--data", type=pathlib.Path, default=data)
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released brain-any")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="NAME")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--refine", type=int, default=50, metavar="N", help="iterations")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/cross_contrast"))
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     return parser.parse_args()
 

@@ -11,6 +11,9 @@ from drivenmorph_jax.images.writing import write_atomically
 
 Record = dict[str, Any]
 
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+"""Kept with the code: what took hours, pair by pair, and the tables made of it."""
+
 
 def digest(version: int, *parts: Any) -> str:
     """Short hash of plain values and arrays, and of the version of the script that made them."""

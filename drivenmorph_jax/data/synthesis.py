@@ -2,11 +2,14 @@
 
 Every structure gets a random intensity, and the image the faults of a scanner and of a brain
 extraction, as in SynthSeg (Billot et al., MedIA 2023) and SynthMorph (Hoffmann et al., IEEE TMI
-2022), whose ranges the defaults follow at 2 mm. All is a pure function of a key, under `jit`.
+2022), whose ranges the defaults follow at 2 mm. What labels do not tell, the folds inside a
+structure, some of the images have from the subject's own one, through a random curve. All is a pure
+function of a key, under `jit`.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +31,7 @@ LARGEST_LABEL = 255
 
 _FLOOR = 0.02
 _CORE_BLUR = 2.0
+_KNOTS = 6  # of a curve of intensity, which may rise and fall
 _SQUARINGS = 5
 
 
@@ -43,6 +47,9 @@ class SynthesisConfig:
         less here because a voxel of 2 mm is the mean of eight.
       bias: largest standard deviation of the logarithm of the intensity bias, drawn on 4³ nodes;
         SynthSeg 0.5, SynthMorph 0.3.
+      texture: share of the images that show the subject's own image through a random curve of
+        intensity, with a random shift of each structure, and not structures alone.
+      shift: largest such shift.
       gamma: standard deviation of the logarithm of the exponent; SynthSeg 0.5, SynthMorph 0.25.
       blur: largest isotropic resolution; SynthSeg 4 mm.
       thickness: largest slice thickness, along one axis, of half of the images; SynthSeg 8 mm.
@@ -56,6 +63,8 @@ class SynthesisConfig:
     enabled: bool = False
     mean: tuple[float, float] = (0.1, 0.9)
     deviation: tuple[float, float] = (0.01, 0.05)
+    texture: float = 0.0
+    shift: float = 0.1
     bias: float = 0.5
     gamma: float = 0.4
     blur: float = 2.0
@@ -70,9 +79,21 @@ class SynthesisConfig:
             low, high = getattr(self, name)
             if not 0 <= low <= high <= 1:
                 raise InputError(f"training.synthesis.{name} is [{low}, {high}]: within 0 to 1")
-        for name in ("bias", "gamma", "blur", "thickness", "noise", "strip", "deformation"):
+        for name in (
+            "texture",
+            "shift",
+            "bias",
+            "gamma",
+            "blur",
+            "thickness",
+            "noise",
+            "strip",
+            "deformation",
+        ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.synthesis.{name} is {getattr(self, name)}: 0 or more")
+        if self.texture > 1:
+            raise InputError(f"training.synthesis.texture is {self.texture}: a share, at most 1")
         if self.strip >= 0.5:
             raise InputError(f"training.synthesis.strip is {self.strip}: below 0.5")
         if self.deformation_nodes < 2:
@@ -90,26 +111,40 @@ def intensity_classes(table: LabelTable | None) -> Int[np.ndarray, " n"]:
     return classes
 
 
+class Synthesised(NamedTuple):
+    """An image of a label map, and what it was made of, deformed alike.
+
+    Attributes:
+      image: (D, H, W, 1), brain-extracted: background exactly 0, brain above it up to 1.
+      labels: (D, H, W); brain that had no label is FLUID.
+      original: (D, H, W, 1), the subject's own image.
+    """
+
+    image: Float[Array, "d h w 1"]
+    labels: Int[Array, "d h w"]
+    original: Float[Array, "d h w 1"]
+
+
 def synthesise(
     key: PRNGKeyArray,
     labels: Int[Array, "d h w"],
+    original: Float[Array, "d h w 1"],
     cfg: SynthesisConfig,
     classes: Int[np.ndarray, " n"],
-) -> tuple[Float[Array, "d h w 1"], Int[Array, "d h w"]]:
-    """An image of a label map, and the map itself as it was deformed for it.
+) -> Synthesised:
+    """An image of a label map.
 
     Args:
       key: decides everything.
       labels: 0 to LARGEST_LABEL, 0 in the background.
+      original: the subject's own image, 0 in the background and about 1 where brightest.
       cfg: the ranges.
       classes: from `intensity_classes`.
-
-    Returns:
-      The image, brain-extracted: background exactly 0, brain above it up to 1; and the labels.
     """
     keys = iter(jax.random.split(key, 8))
-    labels = _deform(next(keys), labels, cfg)
-    image = _paint(next(keys), labels, cfg, classes)
+    labels = jnp.where((labels == 0) & (original[..., 0] > 0), FLUID, labels)
+    labels, original = _deform(next(keys), labels, original, cfg)
+    image = _paint(next(keys), labels, original[..., 0], cfg, classes)
     image = image * jnp.exp(_smooth_noise(next(keys), labels.shape, 4, cfg.bias))
     image = _to_unit_range(image)
     image = image ** jnp.exp(cfg.gamma * jax.random.normal(next(keys)))
@@ -117,7 +152,8 @@ def synthesise(
     spread = jax.random.uniform(next(keys), maxval=cfg.noise)
     image = image + spread * jax.random.normal(next(keys), image.shape)
     brain = _strip(next(keys), labels, cfg)
-    return jnp.where(brain, jnp.clip(image, _FLOOR, 1.0), 0.0)[..., None], labels
+    image = jnp.where(brain, jnp.clip(image, _FLOOR, 1.0), 0.0)[..., None]
+    return Synthesised(image, labels, original)
 
 
 def synthesise_pair(
@@ -126,18 +162,22 @@ def synthesise_pair(
     cfg: SynthesisConfig,
     classes: Int[np.ndarray, " n"],
 ) -> dict[str, Array]:
-    """An example whose images are synthesised from its labels, each by a key of its own."""
+    """An example whose images are synthesised from its subjects, each by a key of its own.
+
+    The subjects' own images stay as `fixed_original` and `moving_original`: of one contrast, they
+    can be compared.
+    """
     result = dict(example)
     for name, own in zip(("fixed", "moving"), jax.random.split(key), strict=True):
-        made = synthesise(own, example[f"{name}_labels"], cfg, classes)
-        result[name], result[f"{name}_labels"] = made
+        made = synthesise(own, example[f"{name}_labels"], example[name], cfg, classes)
+        result[name], result[f"{name}_labels"], result[f"{name}_original"] = made
     return result
 
 
-def _deform(key, labels, cfg: SynthesisConfig):
+def _deform(key, labels, original, cfg: SynthesisConfig):
     """A random diffeomorphism, worked out at half the resolution, where it is smooth."""
     if not cfg.deformation:
-        return labels
+        return labels, original
     size_key, field_key = jax.random.split(key)
     half = tuple(-(-n // 2) for n in labels.shape)
     nodes = tuple(max(2, round(n / cfg.deformation_nodes)) for n in labels.shape)
@@ -145,17 +185,26 @@ def _deform(key, labels, cfg: SynthesisConfig):
     velocity = resize_image(0.5 * size * jax.random.normal(field_key, (*nodes, 3)), half)
     displacement = exponential(velocity, squarings=_SQUARINGS)
     displacement = resize_displacement(displacement, labels.shape, factor=2.0)
-    return warp(labels[..., None], displacement, order=0)[..., 0]
+    labels = warp(labels[..., None], displacement, order=0)
+    return labels[..., 0], jnp.where(labels > 0, warp(original, displacement), 0)
 
 
-def _paint(key, labels, cfg: SynthesisConfig, classes):
+def _paint(key, labels, original, cfg: SynthesisConfig, classes):
     """Each structure in its own intensity, the background too: a scanner sees a whole head."""
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 6)
     means, deviations = (
         jax.random.uniform(one, (len(classes),), minval=low, maxval=high)[classes]
         for one, (low, high) in zip(keys, (cfg.mean, cfg.deviation), strict=False)
     )
-    return means[labels] + deviations[labels] * jax.random.normal(keys[2], labels.shape)
+    noise = deviations[labels] * jax.random.normal(keys[2], labels.shape)
+    if not cfg.texture:
+        return means[labels] + noise
+    low, high = cfg.mean
+    curve = jax.random.uniform(keys[3], (_KNOTS,), minval=low, maxval=high)
+    shifts = jax.random.uniform(keys[4], (len(classes),), minval=-1) * cfg.shift
+    seen = jnp.interp(original, jnp.linspace(0, 1, _KNOTS), curve) + shifts[classes][labels]
+    shown = jax.random.bernoulli(keys[5], cfg.texture)
+    return jnp.where(shown, seen, means[labels]) + noise
 
 
 def _smooth_noise(key, shape: Sequence[int], nodes: int, largest: float):

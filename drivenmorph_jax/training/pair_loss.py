@@ -29,7 +29,7 @@ def make_pair_loss(
     """Build the `loss_fn` of `make_step` for batches of `fixed` and `moving`, (B, D, H, W, 1).
 
     `fixed_labels` and `moving_labels`, (B, D, H, W), are used where the loss needs them. With
-    `synthesise` both images are made from these.
+    `synthesise` both images are made from these, and what is compared are the subjects' own ones.
     """
 
     def example_loss(
@@ -44,8 +44,8 @@ def make_pair_loss(
             backward = register(params, moving, fixed).displacement
         return registration_loss(
             register(params, fixed, moving),
-            fixed,
-            moving,
+            example.get("fixed_original", fixed),
+            example.get("moving_original", moving),
             loss_cfg,
             fixed_labels=example.get("fixed_labels"),
             moving_labels=example.get("moving_labels"),
