@@ -21,8 +21,9 @@ class ModelConfig:
     Attributes:
       channels: encoder channels of levels 1, 2, …; the pyramid has one level more than entries.
       iterations: Demons iterations of every level, finest first; 0 carries no force.
-      sees: what the network is given of an image: its "intensity", or for images that differ in
-        contrast its self-similarity, "mind".
+      sees: what the network is given of an image: its "intensity"; its "detail", that is intensity
+        of mean 0 and variance 1 in windows, as local correlation compares it; or for images that
+        differ in contrast its self-similarity, "mind".
       demon_channels: C, channels of c(·), the features whose difference makes the force.
       attention_channels: channels of the unit-norm projection q(·).
       cross_attention: levels with local cross-attention between the images.
@@ -42,7 +43,7 @@ class ModelConfig:
 
     channels: tuple[int, ...] = (16, 32, 48)
     iterations: tuple[int, ...] = (1, 3, 4, 4)
-    sees: Literal["intensity", "mind"] = "intensity"
+    sees: Literal["intensity", "detail", "mind"] = "intensity"
     demon_channels: int = 4
     attention_channels: int = 8
     cross_attention: tuple[int, ...] = (2, 3)

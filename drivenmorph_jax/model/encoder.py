@@ -15,9 +15,14 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.spatial.convolution import conv_general_dilated
+from drivenmorph_jax.spatial.filters import box_mean
 from drivenmorph_jax.spatial.mind import mind_descriptor
 from drivenmorph_jax.spatial.resize import downsample, resize_image
 from drivenmorph_jax.spatial.split import as_slabs
+
+# Of a level's detail: voxels; the deviation below which a window is flat, where the brain's mean
+# square is 1; and a size as that of the contrast between tissues.
+_WINDOW, _FLAT, _CONTRAST = 9, 0.1, 0.3
 
 
 class Features(NamedTuple):
@@ -74,6 +79,18 @@ def _normalise(features, mask):
     return centred * lax.rsqrt(variance + 1e-6)
 
 
+def _detail(image, mask):
+    """A level's image less its local mean, over its local deviation; 0 outside the brain.
+
+    Squared differences of it are what local correlation is made of: in a window of n voxels, with
+    deviations of 1, Σ(F̂ − M̂)² = 2n(1 − cc). A force of plain intensities follows the scanner's
+    shading, and tissue that differs in brightness between people, as if these were anatomy.
+    """
+    mean = box_mean(image, _WINDOW)
+    variance = jnp.maximum(box_mean(image**2, _WINDOW) - mean**2, 0)
+    return _CONTRAST * (image - mean) * lax.rsqrt(variance + _FLAT**2) * mask
+
+
 def _self_similarity(image, mask):
     """MIND of a level's image, over the level's own neighbours, in the brain."""
     brain = mask[..., 0] > 0
@@ -112,6 +129,8 @@ class Encoder(nn.Module):
     def __call__(self, image: Float[Array, "d h w 1"]) -> tuple[Features, ...]:
         cfg = self.cfg
         images, masks = brain_pyramid(image, cfg.levels)
+        if cfg.sees == "detail":
+            images = [_detail(*both) for both in zip(images, masks, strict=True)]
         if cfg.sees == "mind":
             images = [_self_similarity(*both) for both in zip(images, masks, strict=True)]
             x = images[1]

@@ -10,6 +10,7 @@ import pytest
 from drivenmorph_jax.model import encode, init
 from drivenmorph_jax.model.encoder import (
     _depth_to_space,
+    _detail,
     _normalise,
     _space_to_depth,
     brain_pyramid,
@@ -41,7 +42,7 @@ def test_depth_to_space_is_the_inverse(shape, channels):
     np.testing.assert_array_equal(_depth_to_space(packed, shape), image)
 
 
-@pytest.fixture(params=["intensity", "mind"])
+@pytest.fixture(params=["intensity", "detail", "mind"])
 def seeing(request, tiny, compiled_init, perturbed):
     """A network that sees either of an image: its architecture and its encoder's parameters."""
     cfg = dataclasses.replace(tiny, sees=request.param)
@@ -129,7 +130,7 @@ def test_the_first_demon_channel_is_the_image_itself(params, tiny, brain):
         np.testing.assert_allclose(found.demon[..., :1], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("sees", ["intensity", "mind"])
+@pytest.mark.parametrize("sees", ["intensity", "detail", "mind"])
 def test_one_demon_channel_is_enough(tiny, sees):
     cfg = dataclasses.replace(tiny, demon_channels=1, sees=sees)
 
@@ -139,6 +140,32 @@ def test_one_demon_channel_is_enough(tiny, sees):
     given = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
     found = jax.eval_shape(features, jax.random.key(0), given)
     assert [level.demon.shape[-1] for level in found] == [1] * cfg.levels
+
+
+def test_differences_of_detail_are_what_local_correlation_is_made_of():
+    """In the one window that a small image fits: Σ(F̂ − M̂)² = 2n(1 − cc), in units of contrast."""
+    rng = np.random.default_rng(0)
+    one, other = (jnp.asarray(10 * rng.normal(size=(9, 9, 9, 1)), jnp.float32) for _ in range(2))
+    other = 0.6 * one + 0.4 * other
+    everywhere = jnp.ones_like(one)
+    moments = [(x - x.mean()) / x.std() for x in (one, other)]
+    cc = float((moments[0] * moments[1]).mean())
+    # The middle's window is the whole image: its mean and deviation are those of all.
+    at = [np.asarray(_detail(x, everywhere))[4, 4, 4, 0] / 0.3 for x in (one, other)]
+    np.testing.assert_allclose(at, [float(m[4, 4, 4, 0]) for m in moments], atol=2e-3)
+    total = float(((moments[0] - moments[1]) ** 2).sum())
+    assert total == pytest.approx(2 * one.size * (1 - cc), rel=1e-4)
+
+
+def test_detail_does_not_know_the_shading(brain):
+    image = brain(1, (24, 24, 24))
+    mask = (image != 0).astype(jnp.float32)
+    ramp = jnp.linspace(0.7, 1.4, 24)[:, None, None, None]
+    plain, shaded = (_detail(x, mask) for x in (image, ramp * image))
+    assert float(jnp.abs(plain - shaded).mean()) < 0.1 * float(jnp.abs(plain).mean())
+    assert float(jnp.abs(image - ramp * image).mean()) > 0.1 * float(jnp.abs(image).mean())
+    flat = np.asarray(_detail(jnp.ones_like(image), mask))[8:-8, 8:-8, 8:-8]
+    np.testing.assert_array_equal(flat, 0)
 
 
 def test_of_self_similarity_the_demon_channels_start_as_a_frame(compiled_init, tiny, brain):
