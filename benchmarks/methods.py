@@ -36,6 +36,7 @@ METHODS = {
     "classical_thirion": "ours, classical: Thirion",
     "classical_symmetric": "ours, classical: symmetric",
     "classical_diffeomorphic": "ours, classical: diffeomorphic",
+    "classical_detail": "ours, without weights: symmetric, of detail",
     "drivenmorph": "ours: DrivenMorph",
     "drivenmorph_refined": "ours: DrivenMorph, refined",
 }
@@ -88,7 +89,10 @@ def make_entry(
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
     if not name.startswith("classical"):
         return _other_tool(name, spacing)
-    values = {"variant": name.removeprefix("classical_"), **(constants or {})}
+    variant = {"variant": name.removeprefix("classical_")}
+    if name == "classical_detail":
+        variant = {"variant": "symmetric", "sees": "detail"}
+    values: dict[str, Any] = {**variant, **(constants or {})}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     cfg = dataclasses.replace(ClassicalConfig(), **values)
     return Entry(name, dataclasses.asdict(cfg), compiled(classical_method(cfg)))

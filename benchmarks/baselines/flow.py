@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from drivenmorph_jax.model.encoder import brain_pyramid
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.model.seen import brain_pyramid
 from drivenmorph_jax.spatial.fields import exponential
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.training.network import Network

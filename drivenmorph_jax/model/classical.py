@@ -1,4 +1,4 @@
-"""Classical Demons on the code of the neural layer: features are intensities, nothing learned."""
+"""Classical Demons on the code of the neural layer: intensities for features, nothing learned."""
 
 import math
 
@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 from drivenmorph_jax.model.config import ClassicalConfig
 from drivenmorph_jax.model.demons import DemonsConfig, demons_scan, demons_step
 from drivenmorph_jax.model.difference import Force, channel_force
-from drivenmorph_jax.model.encoder import brain_pyramid
 from drivenmorph_jax.model.ignored import Ignored, ignored_pyramid, mask_force
 from drivenmorph_jax.model.result import LevelResult, Registration, root_mean_square
+from drivenmorph_jax.model.seen import seen_pyramid
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -36,8 +36,8 @@ def classical_demons(
       The same result as `register`: the displacement, with every level's velocities and forces.
     """
     levels = len(cfg.iterations)
-    fixed_images, _ = brain_pyramid(fixed, levels)
-    moving_images, _ = brain_pyramid(moving, levels)
+    fixed_images, _ = seen_pyramid(fixed, levels, cfg.sees)
+    moving_images, _ = seen_pyramid(moving, levels, cfg.sees)
     ignored_at = ignored_pyramid(ignored, levels)
     displacement, results = None, []
     for level in reversed(range(levels)):

@@ -10,6 +10,9 @@ from typing import Literal
 
 from drivenmorph_jax.errors import InputError
 
+Sees = Literal["intensity", "detail", "mind"]
+"""What is given of an image to what registers it."""
+
 Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
 
@@ -43,7 +46,7 @@ class ModelConfig:
 
     channels: tuple[int, ...] = (16, 32, 48)
     iterations: tuple[int, ...] = (1, 3, 4, 4)
-    sees: Literal["intensity", "detail", "mind"] = "intensity"
+    sees: Sees = "intensity"
     demon_channels: int = 4
     attention_channels: int = 8
     cross_attention: tuple[int, ...] = (2, 3)
@@ -112,6 +115,8 @@ class ClassicalConfig:
     Attributes:
       variant: "thirion" (J = ∇F) and "symmetric" (ESM) add the step, "diffeomorphic" (ESM)
         composes its exponential.
+      sees: what is compared: "intensity", as Thirion and Vercauteren do; "detail", for one contrast
+        with shading; or "mind", across contrasts. See `ModelConfig.sees`.
       iterations: per level, finest first.
       fluid_sigma: smoothing of the update, in voxels.
       diffusion_sigma: smoothing of the displacement, in voxels.
@@ -121,6 +126,7 @@ class ClassicalConfig:
     """
 
     variant: Literal["thirion", "symmetric", "diffeomorphic"] = "diffeomorphic"
+    sees: Sees = "intensity"
     iterations: tuple[int, ...] = (20, 40, 60)
     fluid_sigma: float = 0.5
     diffusion_sigma: float = 1.2

@@ -14,15 +14,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.seen import normalise, seen_pyramid
 from drivenmorph_jax.spatial.convolution import conv_general_dilated
-from drivenmorph_jax.spatial.filters import box_mean
-from drivenmorph_jax.spatial.mind import mind_descriptor
 from drivenmorph_jax.spatial.resize import downsample, resize_image
-from drivenmorph_jax.spatial.split import as_slabs
-
-# Of a level's detail: voxels; the deviation below which a window is flat, where the brain's mean
-# square is 1; and a size as that of the contrast between tissues.
-_WINDOW, _FLAT, _CONTRAST = 9, 0.1, 0.3
 
 
 class Features(NamedTuple):
@@ -49,53 +43,6 @@ def encode(params, image: Float[Array, "d h w 1"], cfg: ModelConfig) -> tuple[Fe
       cfg: the architecture.
     """
     return cast(tuple[Features, ...], Encoder(cfg).apply({"params": params}, image))
-
-
-def brain_pyramid(image: Float[Array, "d h w 1"], levels: int):
-    """Image, scaled to mean square 1 inside the brain, and brain mask, of every level.
-
-    The scale alone is normalised: the background stays at 0, below all tissue, so the brain's own
-    edge keeps its contrast. Integers and half precision are raised to float32.
-    """
-    image = as_slabs(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
-    mask = lax.stop_gradient((image != 0).astype(image.dtype))
-    masks = [mask]
-    for _ in range(levels - 1):
-        masks.append((downsample(masks[-1]) > 0).astype(image.dtype))
-    power = (image**2).sum() / jnp.maximum(mask.sum(), 1)
-    images = [image * lax.rsqrt(power + 1e-12)]
-    for _ in range(levels - 1):
-        images.append(downsample(images[-1]))
-    return images, masks
-
-
-def _normalise(features, mask):
-    """Zero mean and unit variance per channel over the mask; 0 outside it."""
-    axes = (0, 1, 2)
-    count = jnp.maximum(mask.sum(), 1)
-    mean = (features * mask).sum(axes, keepdims=True) / count
-    centred = (features - mean) * mask
-    variance = (centred**2).sum(axes, keepdims=True) / count
-    return centred * lax.rsqrt(variance + 1e-6)
-
-
-def _detail(image, mask):
-    """A level's image less its local mean, over its local deviation; 0 outside the brain.
-
-    Squared differences of it are what local correlation is made of: in a window of n voxels, with
-    deviations of 1, Σ(F̂ − M̂)² = 2n(1 − cc). A force of plain intensities follows the scanner's
-    shading, and tissue that differs in brightness between people, as if these were anatomy.
-    """
-    mean = box_mean(image, _WINDOW)
-    variance = jnp.maximum(box_mean(image**2, _WINDOW) - mean**2, 0)
-    return _CONTRAST * (image - mean) * lax.rsqrt(variance + _FLAT**2) * mask
-
-
-def _self_similarity(image, mask):
-    """MIND of a level's image, over the level's own neighbours, in the brain."""
-    brain = mask[..., 0] > 0
-    found = mind_descriptor(image[..., 0], radius=1, dilation=1, beyond="zero", mask=brain)
-    return _normalise(found, mask)
 
 
 def _space_to_depth(image):
@@ -128,14 +75,8 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "d h w 1"]) -> tuple[Features, ...]:
         cfg = self.cfg
-        images, masks = brain_pyramid(image, cfg.levels)
-        if cfg.sees == "detail":
-            images = [_detail(*both) for both in zip(images, masks, strict=True)]
-        if cfg.sees == "mind":
-            images = [_self_similarity(*both) for both in zip(images, masks, strict=True)]
-            x = images[1]
-        else:
-            x = _space_to_depth(images[0])
+        images, masks = seen_pyramid(image, cfg.levels, cfg.sees)
+        x = images[1] if cfg.sees == "mind" else _space_to_depth(images[0])
         up_features = []
         for level in range(1, cfg.levels):
             if level > 1:
@@ -179,11 +120,11 @@ class Encoder(nn.Module):
             )
             zero = nn.initializers.zeros_init()
             learned = self._learned(level, mask, features, cfg.demon_channels, zero)
-            return _normalise(seen + learned, mask)
+            return normalise(seen + learned, mask)
         if cfg.demon_channels == 1:
             return image * mask
         learned = self._learned(level, mask, features, cfg.demon_channels - 1)
-        return jnp.concatenate([image * mask, _normalise(learned, mask)], axis=-1)
+        return jnp.concatenate([image * mask, normalise(learned, mask)], axis=-1)
 
     def _learned(self, level: int, mask, features, width: int, kernel_init=None):
         """Channels read off the features."""
@@ -203,7 +144,7 @@ class Encoder(nn.Module):
             dtype=jnp.bfloat16 if self.cfg.precision == "bfloat16" else None,
             conv_general_dilated=conv_general_dilated,
         )(x)
-        x = nn.leaky_relu(_normalise(x.astype(mask.dtype), mask), 0.2) * mask
+        x = nn.leaky_relu(normalise(x.astype(mask.dtype), mask), 0.2) * mask
         return x
 
     def _dense(self, x, width: int, name: str, kernel_init=None):

@@ -74,3 +74,23 @@ def test_precision_follows_the_images():
             expected = jnp.promote_types(dtype, jnp.float32)
             assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {expected}
             assert not any(leaf.weak_type for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("sees", "change"),
+    [
+        ("detail", lambda image, x: image * (0.6 + 0.9 * x)),  # shading along the first axis
+        ("mind", lambda image, x: np.where(image > 0, 1.5 - image, 0)),  # the negative
+    ],
+)
+def test_what_is_seen_decides_what_may_differ(sees, change, phantoms):
+    x = np.linspace(0, 1, phantoms.moving.shape[0], dtype=np.float32)[:, None, None]
+    fixed, moving = phantoms.fixed, change(phantoms.moving, x)
+    brain, truth = fixed > 0, phantoms.true_displacement
+    left = {}
+    for name in (sees, "intensity"):
+        cfg = ClassicalConfig("symmetric", sees=name, iterations=ITERATIONS, alpha=0.25)
+        u = demons(*(jnp.asarray(image)[..., None] for image in (fixed, moving)), cfg).displacement
+        left[name] = np.linalg.norm(np.asarray(u) - truth, axis=-1)[brain].mean()
+    before = np.linalg.norm(truth, axis=-1)[brain].mean()
+    assert left[sees] < 0.7 * before and left[sees] < 0.7 * left["intensity"]

@@ -8,7 +8,12 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, init
 from drivenmorph_jax.model.weights import save_weights
-from drivenmorph_jax.pipeline import load_checkpoint, load_pretrained, pretrained
+from drivenmorph_jax.pipeline import (
+    load_checkpoint,
+    load_pretrained,
+    network_method,
+    pretrained,
+)
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.experiment import Config, as_document
 from drivenmorph_jax.training.optimiser import OptimiserConfig, make_optimiser
@@ -46,12 +51,21 @@ def save_run(folder, params, model):
     return averaged
 
 
-def test_the_weights_of_the_package_are_whole():
-    found = load_pretrained()
-    assert found[2:5] == ((2.0, 2.0, 2.0), (80, 96, 80), pretrained.DEFAULT)
+@pytest.mark.parametrize(("name", "any_contrast"), [("brain-t1", False), ("brain-any", True)])
+def test_the_weights_of_the_package_are_whole(name, any_contrast):
+    found = load_pretrained(name)
+    assert found[2:5] == ((2.0, 2.0, 2.0), (80, 96, 80), name)
+    assert network_method(found).any_contrast == any_contrast
+    card = (pretrained.RELEASED / name / "MODEL_CARD.md").read_text()
+    assert card.startswith(f"# {name}\n") and "Licence" in card and "Limits" in card
+    assert f"{sum(leaf.size for leaf in jax.tree.leaves(found.params)):,} parameters" in card
     shapes = jax.eval_shape(lambda: init(jax.random.key(0), found.config))
     assert jax.tree.map(jnp.shape, found.params) == jax.tree.map(jnp.shape, shapes)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params))
+
+
+def test_weights_for_t1_are_the_default():
+    assert load_pretrained().source == pretrained.DEFAULT == "brain-t1"
 
 
 def test_package_weights_by_name(params, tmp_path, monkeypatch):
