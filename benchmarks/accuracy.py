@@ -9,7 +9,8 @@ through the affines and the displacement together. What was trained on a coarser
 common one works there, and its displacement is brought back to the common one. Every pair is kept
 in OUTPUT/CONFIG/METHOD.jsonl, so that the script continues where it was stopped, on another machine
 too, and only what has changed is run again: subjects are told by name and labels, and a method by
-its settings. Written: OUTPUT/CONFIG.md, with a paired test of ours against every other.
+its settings. Written: OUTPUT/CONFIG.md (CONFIG-first-N.md of N pairs), with a paired test of ours
+against every other.
 """
 
 import argparse
@@ -80,7 +81,8 @@ def main() -> int:
         return 2
     text = f"{make_table(rows, config.data)}\n\n{make_comparison(rows)}".rstrip()
     print(f"\n{text}")
-    path = arguments.output / f"{arguments.config.stem}.md"
+    part = f"-first-{arguments.pairs}" if arguments.pairs else ""
+    path = arguments.output / f"{arguments.config.stem}{part}.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
     return 0
 

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy import ndarray
 
 from drivenmorph_jax.evaluation.scaling import scaled
@@ -75,7 +76,9 @@ def draw_registration(
         axial = int(np.argmax((fixed != 0).sum((0, 1))))
     here = _slice_geometry(fixed[..., axial] != 0, spacing)
     with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "text.color": _INK}):
-        figure = Figure(figsize=(16, 9), layout="constrained", facecolor="white")
+        # Rows as far apart as a colour bar and a title take, which the layout does not count.
+        layout = ConstrainedLayoutEngine(hspace=0.07)
+        figure = Figure(figsize=(16, 9), layout=layout, facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 5)
         figure.suptitle(f"{title}   axial slice {axial}".strip(), fontsize=12, fontweight="bold")
