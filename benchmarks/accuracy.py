@@ -49,7 +49,7 @@ from drivenmorph_jax.evaluation.study import spacing_of
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
-# Raise it whenever a method here, or the scoring, would give other figures.
+# Raise it whenever a method here, the preparation or the scoring would give other figures.
 VERSION = 3
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
 _OURS = "drivenmorph"

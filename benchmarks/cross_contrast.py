@@ -5,8 +5,8 @@
 One patient's T1, T2 and FLAIR lie in one space (contrasts_1mm in DRIVENMORPH_DATA). The T1 is
 deformed by random smooth diffeomorphisms (`imposed.py`) and registered to the T2 and to the FLAIR
 as they are: at 2,000 points of the brain, how far from the true place does the map lead? All
-methods start from one affine, found by mutual information. Ours is brain-any, which has seen no
-real image. Every pair is kept in OUTPUT/cross_contrast/METHOD.jsonl, so that the script continues
+methods start from one affine, found by mutual information. Ours is brain-any, which has seen no T2
+and no FLAIR. Every pair is kept in OUTPUT/cross_contrast/METHOD.jsonl, so that the script continues
 where it was stopped.
 """
 
