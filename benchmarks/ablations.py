@@ -4,9 +4,10 @@
                                    [--only NAME …] [--override section.key=value …]
 
 Every variant is the same config but for one change, with the same budget, pairs and seed. Each has
-a run folder in OUTPUT like train.py's, and tables of its pairs beside that, so the script continues
+a run folder in RUNS like train.py's, and tables of its pairs beside that, so the script continues
 where it was stopped. The weights of the last step are scored, on the held-out training subjects and
-on the validation subjects; the table holds the variants that are done.
+on the validation subjects. Written to OUTPUT: a record of every variant that is done, and a table
+of them.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 
 import jax
 from machine import describe_machine, hold_to_threads
-from records import write_record
+from records import RESULTS, digest, write_record
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.config import load_config
@@ -49,14 +50,19 @@ def main() -> int:
     arguments = parse_arguments()
     threads = hold_to_threads(arguments.threads)
     enable_compilation_cache()
-    folder = arguments.output / f"{arguments.config.stem}-{arguments.steps}-seed{arguments.seed}"
+    budget = f"{arguments.config.stem}-{arguments.steps}-seed{arguments.seed}"
+    if arguments.overrides:
+        budget += f"-{digest(0, arguments.overrides)}"
+    runs, folder = arguments.runs / budget, arguments.output / budget
     try:
         configs = {name: config_of(name, arguments) for name in VARIANTS}
         for name in arguments.only:
-            stopped = run_variant(name, configs[name], folder, threads)
-            if stopped:
+            found = run_variant(name, configs[name], runs / name, threads)
+            if isinstance(found, int):
                 say(f"stopped by a signal while training {name}: run it again to continue")
-                return 128 + stopped
+                return 128 + found
+            found["overrides"] = arguments.overrides
+            write_record(folder / f"{name}.json", found)
     except (InputError, TrainingError) as error:
         print(f"ablations.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -71,13 +77,12 @@ def config_of(name: str, arguments: argparse.Namespace) -> Config:
     return load_config(arguments.config, [*arguments.overrides, *budget, *VARIANTS[name][1]])
 
 
-def run_variant(name: str, config: Config, folder: pathlib.Path, threads: int) -> int | None:
-    """Train and score one variant, as far as that is still to do.
+def run_variant(name: str, config: Config, run: pathlib.Path, threads: int) -> Summary | int:
+    """Train and score one variant in its run folder, as far as that is still to do.
 
     Returns:
-      The number of the signal that stopped it, None where none did.
+      Its record, or the number of the signal that stopped its training.
     """
-    run = folder / name
     if last_step(run) < config.training.steps:
         say(f"{name}: training")
         outcome = train(config, run, resume=True)
@@ -100,8 +105,7 @@ def run_variant(name: str, config: Config, folder: pathlib.Path, threads: int) -
     for part, data in parts.items():
         rows = run_study(method, data, run / f"{part}.csv", progress=say)
         document[part] = summarise(rows) | {"pairs": len(rows)}
-    write_record(folder / f"{name}.json", document)
-    return None
+    return document
 
 
 def last_step(run: pathlib.Path) -> int:
@@ -143,6 +147,8 @@ def make_table(summaries: dict[str, Summary]) -> str:
         )
     any_one = next(iter(summaries.values()))
     budget = f"{any_one['steps']} steps, seed {any_one['seed']}, the last step's weights"
+    if any_one["overrides"]:
+        budget = f"{', '.join(any_one['overrides'])}; {budget}"
     pairs = f"{any_one['held_out']['pairs']} and {any_one['validation']['pairs']} pairs"
     return "\n".join([*lines, "", f"{budget}; {pairs}; {any_one['machine']}."])
 
@@ -155,7 +161,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME"
     )
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/ablations"))
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/ablations"))
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "ablations")
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     parser.add_argument("--override", dest="overrides", action="append", default=[])
     return parser.parse_args()

@@ -22,6 +22,12 @@ def add(commands: Any) -> None:
         help="of each level, finest first, in place of those of the training",
     )
     parser.add_argument(
+        "--correlation-iterations",
+        type=int,
+        metavar="K",
+        help="Demons iterations at the end that local correlation drives; 0 leaves them out",
+    )
+    parser.add_argument(
         "--program",
         type=int,
         nargs=3,
@@ -36,6 +42,12 @@ def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.pipeline.export import export_weights
 
     program = None if options.program is None else tuple(options.program)
-    export_weights(options.folder, options.output, iterations=options.iterations, program=program)
+    export_weights(
+        options.folder,
+        options.output,
+        iterations=options.iterations,
+        correlation_iterations=options.correlation_iterations,
+        program=program,
+    )
     say(f"written to {options.output}")
     return 0

@@ -130,7 +130,7 @@ def report_lines(summary: dict[str, Any], output: Path) -> list[str]:
     """What a terminal shows of a registration, its verdict last."""
     whole, largest = summary["whole_map"], summary["deformation"]["largest_displacement_mm"]
     lines = [
-        _three("correlation", summary["similarity"]),
+        _likeness(summary),
         f"folding {whole['folding_percent']:.3f} %, NDV {whole['ndv_percent']:.4f} %, "
         f"largest deformation {largest:.1f} mm",
         f"done in {sum(summary['seconds'].values()):.1f} s: {output}",
@@ -139,6 +139,14 @@ def report_lines(summary: dict[str, Any], output: Path) -> list[str]:
     if "dice" in summary and summary["dice"]["after"] is not None:
         lines.insert(1, _three("Dice", summary["dice"]))
     return lines
+
+
+def _likeness(summary: dict[str, Any]) -> str:
+    """Correlation, or across contrasts, where that says nothing, mutual information."""
+    if "mutual_information" not in summary:
+        return _three("correlation", summary["similarity"])
+    affine, after = (summary["mutual_information"][stage] for stage in ("affine", "after"))
+    return f"mutual information {affine:.3f} after the affine, {after:.3f} after all (nats)"
 
 
 def _verdict(checks: list[dict[str, Any]]) -> list[str]:

@@ -41,6 +41,8 @@ class ModelConfig:
       max_step: bound of one step's norm, in voxels of the level.
       squarings: of the exponential of one step, per level.
       fluid_sigma, diffusion_sigma: initial widths of the smoothings, in voxels of the level.
+      correlation_iterations: Demons iterations after all levels, driven by the slope of the local
+        correlation of intensities, or with "mind" of self-similarities.
       precision: dtype of encoder and attention; fields, solves and losses stay float32.
     """
 
@@ -62,6 +64,7 @@ class ModelConfig:
     squarings: tuple[int, ...] = (1, 2, 2, 2)
     fluid_sigma: float = 1.0
     diffusion_sigma: float = 0.5
+    correlation_iterations: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -91,6 +94,10 @@ class ModelConfig:
         }.items():
             if getattr(self, name) < least:
                 raise InputError(f"model.{name} is {getattr(self, name)}: at least {least}")
+        if self.correlation_iterations < 0:
+            raise InputError(
+                f"model.correlation_iterations is {self.correlation_iterations}: 0 or more"
+            )
         if not self.max_step > 0:
             raise InputError(f"model.max_step is {self.max_step}: voxels above 0")
 

@@ -22,6 +22,9 @@ ETA = 1e-4
 """Relative floor of the metric: without it a float32 solve fails where |r| << |J|."""
 
 
+Driven = TypeVar("Driven")
+"""What drives a step: a `Force`, or one without a metric."""
+
 State = TypeVar("State")
 """What the iterations carry: the displacement, alone or among other things."""
 
@@ -173,8 +176,8 @@ def apply_velocity(params, displacement, velocity, cfg: DemonsConfig) -> Float[A
 
 
 def demons_scan(
-    force_at: Callable[[State], Force],
-    step: Callable[[Force, State], tuple[State, Any]],
+    force_at: Callable[[State], Driven],
+    step: Callable[[Driven, State], tuple[State, Any]],
     displacement: State,
     iterations: int,
     *,

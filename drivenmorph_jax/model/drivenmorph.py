@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     apply_velocity,
@@ -48,6 +49,8 @@ def init(key: jax.Array, cfg: ModelConfig) -> Params:
             residual_channels=cfg.residual_channels_at(level),
             convolution=cfg.head == "convolution",
         )
+    if cfg.correlation_iterations:
+        params["demons"]["correlation"] = init_correlation(cfg)
     return params
 
 
@@ -77,7 +80,8 @@ def register(
         its start, in less memory and more time; the values are the same.
 
     Returns:
-      The displacement in voxels of the fixed grid, with velocity and driving force of every level.
+      The displacement in voxels of the fixed grid, with velocity and driving force of every level,
+      and of the correlation's iterations after them.
     """
     pair = jnp.stack([fixed, moving])
     features = jax.vmap(lambda image: encode(params["encoder"], image, cfg))(pair)
@@ -106,7 +110,19 @@ def register(
         displacement = result.displacement
         results.append(result)
     assert displacement is not None
-    return Registration(_up_to(displacement, fixed.shape[:3]), tuple(results))
+    displacement = _up_to(displacement, fixed.shape[:3])
+    if not cfg.correlation_iterations:
+        return Registration(displacement, tuple(results))
+    correlation = correlation_demons(
+        params["demons"]["correlation"],
+        fixed,
+        moving,
+        displacement,
+        cfg,
+        ignored=ignored,
+        remat=remat,
+    )
+    return Registration(correlation.displacement, tuple(results), correlation)
 
 
 def _up_to(displacement, shape):

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.model.correlation import CorrelationResult
+
 
 class LevelResult(NamedTuple):
     """One level of the pyramid, after its K iterations.
@@ -35,10 +37,12 @@ class Registration(NamedTuple):
     Attributes:
       displacement: u, (D, H, W, 3), voxels: warped(x) = moving(x + u(x)).
       levels: coarse to fine, the levels that carry a force.
+      correlation: of the iterations after them, None without any.
     """
 
     displacement: Float[Array, "d h w 3"]
     levels: tuple[LevelResult, ...]
+    correlation: CorrelationResult | None = None
 
 
 def root_mean_square(vectors: Float[Array, "*k d h w 3"]) -> Float[Array, "*k"]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
+from drivenmorph_jax.model.correlation import comparison
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
 
 _WIDTHS = ("log_fluid_sigma", "log_diffusion_sigma")
@@ -68,14 +69,17 @@ def classical_with_regularity(cfg: ClassicalConfig, regularity: float) -> Classi
 
 
 def network_smoothing(params: Params, cfg: ModelConfig) -> list[LevelSmoothing]:
-    """Of every level that carries a force, coarse to fine."""
+    """Of every level that carries a force, coarse to fine, and of the correlation's iterations."""
+    layers = [(f"level_{level}", level, cfg.iterations[level]) for level in force_levels(cfg)]
+    if cfg.correlation_iterations:
+        layers.append(("correlation", comparison(cfg).level, cfg.correlation_iterations))
     result = []
-    for level in force_levels(cfg):
-        layer = params["demons"][f"level_{level}"]
+    for part, level, iterations in layers:
+        layer = params["demons"][part]
         fluid, diffusion = (
             math.exp(float(layer[name])) if name in layer else 0.0 for name in _WIDTHS
         )
-        result.append(LevelSmoothing(level, fluid, diffusion, cfg.iterations[level]))
+        result.append(LevelSmoothing(level, fluid, diffusion, iterations))
     return result
 
 

@@ -103,8 +103,9 @@ def load_weights(folder: str | os.PathLike) -> Weights:
 def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) -> Params:
     """The parameters in a folder, as the start of a network whose parameters have their shapes.
 
-    What carries no parameters (iterations, squarings) may differ between the two architectures, and
-    a level that carried no force there starts from `params`.
+    What carries no parameters (iterations, squarings) may differ between the two architectures, a
+    level that carried no force there starts from `params`, and so do the correlation's iterations;
+    where the network to start has none of these, those of the weights are left.
 
     Args:
       folder: of released or exported weights.
@@ -115,6 +116,8 @@ def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) ->
       InputError: there are none, they are damaged, or a shape differs.
     """
     found = dict(_flat(load_weights(folder).params))
+    if not model.correlation_iterations:
+        found = {name: leaf for name, leaf in found.items() if "/correlation/" not in name}
     there = {name.split("/")[1] for name in found}
     for name, leaf in _flat(params):
         part, place, *_ = name.split("/")

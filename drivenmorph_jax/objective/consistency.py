@@ -2,8 +2,8 @@
 
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.objective.masks import require_same_shape
 from drivenmorph_jax.spatial.fields import compose
+from drivenmorph_jax.spatial.masks import require_same_shape
 
 
 def inverse_consistency(

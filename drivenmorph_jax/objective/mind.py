@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from drivenmorph_jax.objective.masks import masked_mean, require_same_shape
+from drivenmorph_jax.spatial.masks import masked_mean, require_same_shape
 from drivenmorph_jax.spatial.mind import mind_descriptor
 
 

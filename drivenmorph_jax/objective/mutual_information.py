@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from drivenmorph_jax.objective.masks import require_same_shape
+from drivenmorph_jax.spatial.masks import require_same_shape
 from drivenmorph_jax.spatial.split import sum_over_slabs
 
 _CHUNK = 2**16  # voxels binned at once: 8 MiB a soft assignment at 32 bins

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from drivenmorph_jax.objective.masks import require_same_shape
+from drivenmorph_jax.spatial.masks import require_same_shape
 
 
 def one_hot(

@@ -1,13 +1,10 @@
 """The numbers of a registration by which the gates of `quality` judge it."""
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.images.geometry import shear
-from drivenmorph_jax.objective.masks import brain_mask
-from drivenmorph_jax.objective.mutual_information import mutual_information
 from drivenmorph_jax.pipeline import quality
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.inverse_map import Consistency
@@ -17,7 +14,6 @@ from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.pipeline.summary import Summary
 from drivenmorph_jax.pipeline.working_space import WorkingPair
-from drivenmorph_jax.spatial.sampling import warp
 
 # Voxels of the working grid that are left out at the brain's edge, where background mixes in.
 _RIM = 2
@@ -39,7 +35,7 @@ def assess(
         *_of_the_input(scans, registered),
         *([] if method.any_contrast else [contrast]),
         *_of_the_affine(registered),
-        _of_the_similarity(registered, summary, method),
+        _of_the_similarity(summary, method),
         quality.check_displacement(deformation["largest_displacement_mm"]),
         *_of_the_jacobian(scans.fixed, fields),
         *_of_the_inverse(scans.moving, fields.inverse.consistency),
@@ -62,23 +58,10 @@ def tissue_correlation(pair: WorkingPair) -> float | None:
     return float(np.corrcoef(fixed, moving)[0, 1])
 
 
-def shared_information(registered: Registered) -> tuple[float, float]:
-    """Mutual information of the brains on the working grid, after the affine and after all."""
-    fixed, moving = (
-        jnp.asarray(image)[..., None]
-        for image in (registered.working.fixed, registered.working.moving)
-    )
-    warped = warp(moving, jnp.asarray(registered.deformable.displacement))
-    affine, after = (
-        -float(mutual_information(fixed, other, mask=brain_mask(fixed, other)))
-        for other in (moving, warped)
-    )
-    return affine, after
-
-
-def _of_the_similarity(registered: Registered, summary: Summary, method: Method) -> quality.Check:
+def _of_the_similarity(summary: Summary, method: Method) -> quality.Check:
     if method.any_contrast:
-        return quality.check_information_gain(*shared_information(registered))
+        shared = summary["mutual_information"]
+        return quality.check_information_gain(shared["affine"], shared["after"])
     similarity = summary["similarity"]
     return quality.check_similarity_gain(similarity["affine"], similarity["after"])
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.correlation import with_correlation
 from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
 from drivenmorph_jax.pipeline.program import export_program, save_program
@@ -16,6 +17,7 @@ def export_weights(
     output: str | Path,
     *,
     iterations: Sequence[int] | None = None,
+    correlation_iterations: int | None = None,
     program: Shape | None = None,
 ) -> None:
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
@@ -28,6 +30,7 @@ def export_weights(
         output: the folder to write.
         iterations: of each level, finest first, in place of those of the training: the iterations
             of a level share their parameters, so that there may be more or fewer of them.
+        correlation_iterations: in place of those of the training, which may have done without.
         program: also write a `jax.export` program for images of so many voxels an axis; see
             `export_program`.
 
@@ -44,6 +47,10 @@ def export_weights(
                 f"iterations {list(iterations)}: trained were {list(trained)}; keep the number of "
                 "levels, and 0 where it is 0"
             )
+    params = weights.params
+    if correlation_iterations is not None:
+        model = dataclasses.replace(model, correlation_iterations=correlation_iterations)
+        params = with_correlation(params, model)
     data, training = weights.config["data"], dict(weights.config["training"])
     training.pop("initial_weights", None)  # A path.
     metadata = {
@@ -55,6 +62,6 @@ def export_weights(
     }
     # First, for it may refuse the shape: then nothing is written.
     exported = None if program is None else export_program(model, program)
-    save_weights(output, weights.params, model, metadata)
+    save_weights(output, params, model, metadata)
     if exported is not None:
         save_program(output, exported)

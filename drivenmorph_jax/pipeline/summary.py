@@ -6,12 +6,14 @@ import platform
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from drivenmorph_jax.images import Volume, resample, warp_volume
 from drivenmorph_jax.objective.metrics import dice_scores, mean_score
+from drivenmorph_jax.objective.mutual_information import mutual_information
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.map_statistics import (
     consistency_statistics,
@@ -21,6 +23,8 @@ from drivenmorph_jax.pipeline.map_statistics import (
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans
+from drivenmorph_jax.spatial.masks import brain_mask
+from drivenmorph_jax.spatial.sampling import warp
 
 Summary = dict[str, Any]
 
@@ -50,6 +54,8 @@ def summarise(
         "affine": registered.matrix.tolist(),
         "method": {"name": method.name, **method.details},
     }
+    if method.any_contrast:
+        summary["mutual_information"] = information_statistics(registered)
     if warped_labels is not None:
         summary["dice"] = dice_statistics(scans, registered, warped_labels)
     return summary
@@ -97,6 +103,22 @@ def similarity_statistics(scans: Scans, registered: Registered) -> Summary:
         },
         "affine_search": search
         and {"tissue": float(search.score), "outline": float(search.overlap)},
+    }
+
+
+def information_statistics(registered: Registered) -> Summary:
+    """Mutual information after the affine and after all, for contrasts that do not correlate."""
+    fixed, moving = (
+        jnp.asarray(image)[..., None]
+        for image in (registered.working.fixed, registered.working.moving)
+    )
+    warped = warp(moving, jnp.asarray(registered.deformable.displacement))
+    return {
+        "of": "mutual information over both brains, in nats, on the working grid",
+        **{
+            name: -float(mutual_information(fixed, other, mask=brain_mask(fixed, other)))
+            for name, other in (("affine", moving), ("after", warped))
+        },
     }
 
 

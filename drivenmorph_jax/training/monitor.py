@@ -13,9 +13,9 @@ from drivenmorph_jax.data.dataset import EvaluationData
 from drivenmorph_jax.evaluation.pair import overlap
 from drivenmorph_jax.evaluation.slices import draw_slices, summed_force
 from drivenmorph_jax.model.result import Registration
-from drivenmorph_jax.objective.masks import brain_mask
 from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.spatial.split import is_split, slabs
 

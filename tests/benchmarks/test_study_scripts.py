@@ -90,6 +90,7 @@ def test_the_table_of_the_ablations_holds_those_that_are_done(tmp_path):
             "steps": 600,
             "seed": 0,
             "training_seconds": 99.0,
+            "overrides": ["loss.lncc_window=9"],
             "machine": "a machine",
             "held_out": part | {"pairs": 6},
             "validation": part | {"pairs": 20},
@@ -100,7 +101,8 @@ def test_the_table_of_the_ablations_holds_those_that_are_done(tmp_path):
     table = ablations.make_table(ablations.read_summaries(tmp_path)).splitlines()
     assert [line.split("|")[1].strip() for line in table[2:4]] == ["all of it", "additive update"]
     assert "| 0.7500 ± 0.0100 | -0.0400 |" in table[3] and "| 1,234 |" in table[3]
-    assert table[-1] == "600 steps, seed 0, the last step's weights; 6 and 20 pairs; a machine."
+    budget = "loss.lncc_window=9; 600 steps, seed 0, the last step's weights"
+    assert table[-1] == f"{budget}; 6 and 20 pairs; a machine."
 
 
 def test_records_are_named_after_all_that_they_depend_on(tmp_path):

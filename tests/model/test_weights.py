@@ -8,6 +8,7 @@ import yaml
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, init
+from drivenmorph_jax.model.correlation import init_correlation, with_correlation
 from drivenmorph_jax.model.weights import is_weights_folder, load_weights, save_weights, start_from
 
 CFG = ModelConfig(
@@ -116,3 +117,16 @@ def test_a_level_that_the_weights_lack_starts_as_it_was(folder, params):
     fewer = dataclasses.replace(CFG, iterations=(0, 0, 1))
     with pytest.raises(InputError, match=r"level_1/.* has no place in it"):
         start_from(folder, params, fewer)
+
+
+def test_iterations_of_correlation_may_be_added_and_left_out(folder, params, tmp_path):
+    longer = dataclasses.replace(CFG, correlation_iterations=4)
+    fresh = init(jax.random.key(1), longer)
+    found = start_from(folder, fresh, longer)
+    jax.tree.map(
+        np.testing.assert_array_equal, found["demons"].pop("correlation"), init_correlation(longer)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+    save_weights(tmp_path / "longer", with_correlation(params, longer), longer)
+    again = start_from(tmp_path / "longer", params, CFG)
+    jax.tree.map(np.testing.assert_array_equal, again, params)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.objective import similarity
-from drivenmorph_jax.objective.masks import brain_mask
+from drivenmorph_jax.spatial.masks import brain_mask
 
 lncc = jax.jit(similarity.lncc, static_argnames="window")
 mse = jax.jit(similarity.mse)

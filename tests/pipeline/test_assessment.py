@@ -8,9 +8,9 @@ import pytest
 from drivenmorph_jax.pipeline.assessment import (
     _of_the_jacobian,
     outline_overlap,
-    shared_information,
     tissue_correlation,
 )
+from drivenmorph_jax.pipeline.summary import information_statistics
 from drivenmorph_jax.pipeline.working_space import WorkingPair
 from tests.pipeline.canned import canned
 
@@ -38,12 +38,13 @@ def test_what_images_of_two_contrasts_share_is_lost_with_the_right_place():
     working = made.working
     inverted = np.where(working.moving != 0, working.moving.max() * 1.1 - working.moving, 0)
     right = made._replace(working=working._replace(moving=inverted.astype(np.float32)))
-    affine, after = shared_information(right)
+    found = information_statistics(right)
+    affine, after = found["affine"], found["after"]
     assert after == pytest.approx(affine)
     wrong = np.broadcast_to(np.float32([4, 3, 2]), (*working.fixed.shape, 3))
     lost = right._replace(deformable=made.deformable._replace(displacement=wrong))
-    before, after = shared_information(lost)
-    assert before == pytest.approx(affine) and after < affine - 0.1
+    found = information_statistics(lost)
+    assert found["affine"] == pytest.approx(affine) and found["after"] < affine - 0.1
 
 
 def test_a_failed_alignment_lowers_both(pair):

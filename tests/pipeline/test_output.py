@@ -4,12 +4,14 @@ The registration itself is canned: these are about the files.
 """
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from drivenmorph_jax import cli
+from drivenmorph_jax.cli.register import report_lines
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import (
     compression,
@@ -137,13 +139,16 @@ def test_the_summary_names_every_check(files, tmp_path, quick_figure):
 
 def test_a_method_for_any_contrast_is_not_judged_by_brightness(files, tmp_path, quick_figure):
     any_contrast = METHOD._replace(any_contrast=True)
-    found = {}
+    found, told = {}, {}
     for name, method in {"one": METHOD, "any": any_contrast}.items():
-        checks = register_files(*files, tmp_path / name, method)["quality"]
-        found[name] = {check["name"]: check for check in checks}
+        summary = register_files(*files, tmp_path / name, method)
+        found[name] = {check["name"]: check for check in summary["quality"]}
+        told[name] = report_lines(summary, tmp_path)[0]
     assert found["one"].keys() - found["any"].keys() == {"contrast"}
     assert found["one"]["similarity gain"]["unit"] == "correlation"
     assert found["any"]["similarity gain"]["unit"] == "nats of mutual information"
+    assert told["one"].startswith("correlation ")
+    assert re.match(r"mutual information 0\.\d+ after the affine, 0\.\d+ after all", told["any"])
 
 
 def test_a_full_disk_at_any_file_leaves_nothing(files, tmp_path, monkeypatch):

@@ -1,0 +1,194 @@
+"""The last Demons iterations, driven by the slope of the images' local correlation.
+
+What the network has learned brings the anatomy together to about a voxel; what is left is a matter
+of the two images themselves. The Demons layer is the same, the force another: that of LCC-Demons
+(Lorenzi et al., NeuroImage 2013) and of SyN (Avants et al., MedIA 2008). Images of one contrast are
+correlated as they are, at full resolution; those of any contrast by their self-similarity, at half.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.demons import (
+    DemonsConfig,
+    apply_velocity,
+    demons_scan,
+    smoothed_velocity,
+)
+from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
+from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
+from drivenmorph_jax.spatial.correlation import squared_correlation
+from drivenmorph_jax.spatial.resize import resize_displacement
+from drivenmorph_jax.spatial.sampling import warp
+
+
+class Comparison(NamedTuple):
+    """Where the images are compared, and the initial constants of the layer there.
+
+    Attributes:
+      level: 0 is full resolution.
+      window: odd width of the cubes in which they are correlated, voxels of the level.
+      scale: the step that a force of 1 makes, voxels.
+      fluid_sigma, diffusion_sigma: widths of the smoothings, voxels.
+    """
+
+    level: int
+    window: int
+    scale: float
+    fluid_sigma: float
+    diffusion_sigma: float
+
+
+# Chosen on held-out training subjects: see docs/experiments.md.
+_ONE_CONTRAST = Comparison(level=0, window=9, scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35)
+_ANY_CONTRAST = Comparison(level=1, window=5, scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7)
+
+
+class Seen(NamedTuple):
+    """What is compared of an image: channels (d, h, w, C), and the brain mask (d, h, w, 1)."""
+
+    channels: Float[Array, "d h w c"]
+    mask: Float[Array, "d h w 1"]
+
+
+class CorrelationResult(NamedTuple):
+    """What these iterations did.
+
+    Attributes:
+      displacement: u after them, (D, H, W, 3), voxels.
+      driving_force: (d, h, w, 3), the sum of their forces, 1 per voxel of their level.
+    """
+
+    displacement: Float[Array, "d h w 3"]
+    driving_force: Float[Array, "e i x 3"]
+
+
+def comparison(cfg: ModelConfig) -> Comparison:
+    """How images are compared that a network sees so."""
+    return _ANY_CONTRAST if cfg.sees == "mind" else _ONE_CONTRAST
+
+
+def init_correlation(cfg: ModelConfig) -> dict[str, Float[Array, ""]]:
+    """Parameters: the logarithms of a comparison's scale and widths."""
+    values = comparison(cfg)._asdict()
+    return {
+        f"log_{name}": jnp.log(jnp.asarray(values[name], jnp.float32))
+        for name in ("scale", "fluid_sigma", "diffusion_sigma")
+    }
+
+
+def with_correlation(params: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]:
+    """The parameters of a network with `cfg.correlation_iterations`, or, of none, without."""
+    layers = {name: layer for name, layer in params["demons"].items() if name != "correlation"}
+    if cfg.correlation_iterations:
+        layers["correlation"] = params["demons"].get("correlation") or init_correlation(cfg)
+    return {**params, "demons": layers}
+
+
+def correlation_force(
+    fixed: Seen,
+    moving: Seen,
+    displacement: Float[Array, "d h w 3"],
+    *,
+    window: int,
+    ignored: Ignored | None = None,
+) -> Float[Array, "d h w 3"]:
+    """f = n · ∂⟨cc²⟩/∂u: where to each voxel would move for the local correlation to rise.
+
+    The exact derivative of the interpolated image: central differences of the warped one, which
+    see two voxels to each side of an edge, are worth only half as much (docs/experiments.md).
+
+    Args:
+      fixed, moving: on one grid.
+      displacement: u, its voxels.
+      window: see `Comparison`.
+      ignored: where the images are not to be compared; windows see nothing of it.
+
+    Returns:
+      Per voxel of displacement; ⟨cc²⟩ is the mean over the n voxels of both brains.
+    """
+
+    def similarity(u):
+        still = jax.lax.stop_gradient(u)
+        mask = ((fixed.mask > 0) | (warp(moving.mask, still) > 0))[..., 0]
+        seen = None
+        if ignored is not None:
+            seen = compared(ignored, still)[..., 0] > 0.5
+            mask &= seen
+        warped = warp(moving.channels, u)
+        cc = squared_correlation(fixed.channels, warped, window=window, mask=mask, seen=seen)
+        return mask.sum() * cc
+
+    return jax.grad(similarity)(displacement)
+
+
+def correlation_demons(
+    params: dict[str, Float[Array, ""]],
+    fixed: Float[Array, "d h w 1"],
+    moving: Float[Array, "d h w 1"],
+    displacement: Float[Array, "d h w 3"],
+    cfg: ModelConfig,
+    *,
+    ignored: Ignored | None = None,
+    remat: Remat = "iterations",
+) -> CorrelationResult:
+    """`cfg.correlation_iterations` of force and Demons layer.
+
+    Args:
+      params: from `init_correlation`.
+      fixed, moving: images, background exactly 0.
+      displacement: u at the start, (D, H, W, 3), voxels.
+      cfg: the architecture.
+      ignored: where the images are not to be compared.
+      remat: see `register`.
+    """
+    how = comparison(cfg)
+    layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
+    seen_fixed, seen_moving = _see(fixed, cfg), _see(moving, cfg)
+    ignored = ignored_pyramid(ignored, how.level + 1)[how.level]
+
+    def force_at(state):
+        return correlation_force(
+            seen_fixed, seen_moving, state[0], window=how.window, ignored=ignored
+        )
+
+    def step(force, state):
+        u, total = state
+        velocity = smoothed_velocity(params, jnp.exp(params["log_scale"]) * force, layer)
+        return (apply_velocity(params, u, velocity, layer), total + force), None
+
+    start = _at_level(displacement, how.level)
+    (end, total), _ = demons_scan(
+        force_at,
+        step,
+        (start, jnp.zeros_like(start)),
+        cfg.correlation_iterations,
+        recompute=remat != "none",
+    )
+    if how.level == 0:
+        return CorrelationResult(end, total)
+    # What the level cannot show of the start stays as it was.
+    factor = 2.0**how.level
+    change = resize_displacement(end - start, displacement.shape[:3], factor=factor)
+    return CorrelationResult(displacement + change, total)
+
+
+def _see(image: Float[Array, "d h w 1"], cfg: ModelConfig) -> Seen:
+    level = comparison(cfg).level
+    if cfg.sees == "mind":
+        images, masks = seen_pyramid(image, level + 1, cfg.sees)
+    else:
+        # Detail is what local correlation makes of an intensity itself.
+        images, masks = brain_pyramid(image, level + 1)
+    return Seen(images[level], masks[level])
+
+
+def _at_level(displacement: Float[Array, "d h w 3"], level: int) -> Float[Array, "e i x 3"]:
+    for _ in range(level):
+        half = tuple(-(-n // 2) for n in displacement.shape[:3])
+        displacement = resize_displacement(displacement, half, factor=0.5)
+    return displacement

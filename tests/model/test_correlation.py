@@ -1,0 +1,201 @@
+"""Iterations that local correlation drives: a true slope, and uphill."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drivenmorph_jax.data import phantom_pair
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model import Ignored, ModelConfig
+from drivenmorph_jax.model.correlation import (
+    Seen,
+    correlation_demons,
+    correlation_force,
+    init_correlation,
+    with_correlation,
+)
+from drivenmorph_jax.model.smoothing import network_smoothing, with_regularity
+from drivenmorph_jax.objective.similarity import lncc
+from drivenmorph_jax.spatial.fields import exponential
+from drivenmorph_jax.spatial.filters import gaussian_smooth
+from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.masks import brain_mask
+from drivenmorph_jax.spatial.sampling import warp
+
+SHAPE = (24, 26, 22)
+CFG = ModelConfig(correlation_iterations=20)
+WINDOW = 9
+
+
+@jax.jit
+def force(fixed, moving, u, ignored=None):
+    return correlation_force(seen(fixed), seen(moving), u, window=WINDOW, ignored=ignored)
+
+
+def seen(image):
+    return Seen(image, (image != 0).astype(image.dtype))
+
+
+@pytest.fixture(scope="module")
+def images():
+    """A phantom's image, and the same deformed by a voxel or so; with what it was deformed by."""
+    fixed = jnp.asarray(phantom_pair(0, SHAPE, deformation=0.0).fixed)[..., None]
+    noise = gaussian_smooth(jax.random.normal(jax.random.key(1), (*SHAPE, 3)), 3.0)
+    velocity = 1.2 * noise / jnp.abs(noise).max()
+    return fixed, warp(fixed, exponential(velocity)), exponential(-velocity)
+
+
+@functools.cache
+def compiled(cfg: ModelConfig):
+    def run(fixed, moving, ignored=None, params=None):
+        start = jnp.zeros((*fixed.shape[:3], 3), jnp.float32)
+        params = init_correlation(cfg) if params is None else params
+        return correlation_demons(params, fixed, moving, start, cfg, ignored=ignored)
+
+    return jax.jit(run)
+
+
+def test_the_force_is_the_slope_of_the_local_correlation(images):
+    """Against central differences of the loss, of a random field, in float64."""
+    fixed, moving, _ = images
+    with jax.enable_x64(True):
+        fixed, moving = (jnp.asarray(image, jnp.float64) for image in (fixed, moving))
+        rng = np.random.default_rng(0)
+        u, direction = (jnp.asarray(0.3 * rng.normal(size=(*SHAPE, 3))) for _ in range(2))
+        warped = warp(moving, u)
+        # As the force has it: the mask of both brains does not move with the field.
+        mask = brain_mask(fixed, warped)
+
+        def similarity(step):
+            moved = warp(moving, u + step * direction)
+            return float(1 - lncc(fixed, moved, window=WINDOW, mask=mask)) * int(mask.sum())
+
+        slope = (similarity(1e-5) - similarity(-1e-5)) / 2e-5
+        found = float((force(fixed, moving, u) * direction).sum())
+        assert abs(slope) > 1
+        np.testing.assert_allclose(found, slope, rtol=1e-4)
+
+
+def test_it_finds_what_deformed_the_image_and_nothing_where_nothing_did(images):
+    fixed, moving, true = images
+    inside = np.asarray(fixed)[..., 0] != 0
+    found = compiled(CFG)(fixed, moving)
+    before = np.linalg.norm(true, axis=-1)[inside].mean()
+    assert np.linalg.norm(found.displacement - true, axis=-1)[inside].mean() < 0.65 * before
+    alike = [
+        lncc(fixed, warp(moving, u), window=WINDOW, mask=inside)
+        for u in (jnp.zeros_like(true), found.displacement)
+    ]
+    assert alike[1] < 0.5 * alike[0]
+    assert jacobian_determinant(found.displacement).min() > 0
+    assert jnp.abs(found.driving_force).max() > 0
+    still = compiled(CFG)(fixed, fixed)
+    assert jnp.abs(still.displacement).max() < 0.02 * before
+
+
+def test_across_contrasts_it_compares_self_similarities_at_half_the_resolution():
+    """What is bright in one image is dark in the other."""
+    shape = (36, 34, 32)
+    place = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
+    inside = ((place / (np.array(shape) / 2 - 4)) ** 2).sum(-1) < 1
+    noise = gaussian_smooth(jax.random.normal(jax.random.key(2), (*shape, 1)), 2.5)
+    fixed = jnp.where(inside[..., None], 1 + 0.3 * noise / noise.std(), 0)
+    rough = jax.random.normal(jax.random.key(3), (*shape, 3))
+    velocity = gaussian_smooth(rough, 6.0)
+    velocity = 2.5 * velocity / jnp.abs(velocity).max()
+    moving = warp(fixed, exponential(velocity))
+    other = jnp.where(moving > 0, 0.2 + jnp.exp(-moving), 0)
+    true = exponential(-velocity)
+    before = np.linalg.norm(true, axis=-1)[inside].mean()
+    cfg = dataclasses.replace(CFG, sees="mind", correlation_iterations=60)
+    found = compiled(cfg)(fixed, other)
+    assert found.displacement.shape == (*shape, 3)
+    assert found.driving_force.shape == (18, 17, 16, 3)
+    assert np.linalg.norm(found.displacement - true, axis=-1)[inside].mean() < 0.85 * before
+
+
+def test_neither_the_scale_of_the_intensities_nor_background_matters(images):
+    fixed, moving, _ = images
+    inside = np.asarray(fixed)[..., 0] != 0
+    reference = compiled(CFG)(fixed, moving).displacement
+    scaled = compiled(CFG)(100 * fixed, 0.01 * moving).displacement
+    np.testing.assert_allclose(scaled[inside], reference[inside], atol=1e-3)
+
+    def padded(before, after):
+        widths = (*((before, after),) * 3, (0, 0))
+        found = compiled(CFG)(*(jnp.pad(image, widths) for image in (fixed, moving)))
+        kept = tuple(slice(before, -after) for _ in range(3))
+        return np.asarray(found.displacement)[kept][inside]
+
+    # Beyond the grid a field to be smoothed is 0: with some margin that is not felt.
+    np.testing.assert_allclose(padded(6, 14), padded(6, 6), atol=2e-3)
+
+
+def test_nothing_pulls_where_the_images_are_not_to_be_compared(images):
+    fixed, moving, _ = images
+    share = jnp.zeros((*SHAPE, 1)).at[8:16, 8:16, 8:14].set(1.0)
+    nothing = jnp.zeros_like(share)
+    still = jnp.zeros((*SHAPE, 3))
+    masked = force(fixed, moving, still, ignored=Ignored(share, nothing))
+    plain = force(fixed, moving, still)
+    region = np.asarray(share[..., 0] > 0)
+    assert jnp.abs(masked[region]).max() == 0 < jnp.abs(plain[region]).max()
+    none = force(fixed, moving, still, ignored=Ignored(nothing, nothing))
+    np.testing.assert_allclose(none, plain, atol=1e-5)
+    # And what the images show there does not matter.
+    scribbled = jnp.where(share > 0, 9.0, fixed)
+    again = force(scribbled, moving, still, ignored=Ignored(share, nothing))
+    np.testing.assert_allclose(again, masked, atol=0.05 * float(jnp.abs(masked).max()))
+
+
+def test_more_regularity_is_a_smoother_map(images):
+    fixed, moving, _ = images
+    params = {"demons": {"correlation": init_correlation(CFG)}}
+    spreads = []
+    for regularity in (0.5, 1.0, 4.0):
+        layer = with_regularity(params, regularity)["demons"]["correlation"]
+        u = compiled(CFG)(fixed, moving, params=layer).displacement
+        spreads.append(float(jnp.diff(u, axis=0).std()))
+    assert spreads == sorted(spreads, reverse=True) and spreads[2] < 0.7 * spreads[0]
+
+
+def test_in_the_network_it_comes_last(tiny, params, pair, compiled_register):
+    cfg = dataclasses.replace(tiny, correlation_iterations=3)
+    longer = with_correlation(params, cfg)
+    plain = compiled_register(params, *pair, tiny)
+    found = compiled_register(longer, *pair, cfg)
+    assert plain.correlation is None
+    jax.tree.map(np.testing.assert_array_equal, found.levels, plain.levels)
+    np.testing.assert_array_equal(found.displacement, found.correlation.displacement)
+    alone = correlation_demons(init_correlation(CFG), *pair, plain.displacement, cfg)
+    np.testing.assert_allclose(found.displacement, alone.displacement, atol=1e-4)
+    assert jnp.abs(found.displacement - plain.displacement).max() > 0.01
+    widths = network_smoothing(longer, cfg)
+    assert len(widths) == 3 and (widths[-1].level, widths[-1].iterations) == (0, 3)
+    assert "correlation" not in with_correlation(longer, tiny)["demons"]
+
+
+@pytest.mark.slow
+def test_it_can_be_trained_through(tiny, params, pair):
+    cfg = dataclasses.replace(tiny, correlation_iterations=2)
+    start = jnp.zeros((*pair[0].shape[:3], 3))
+
+    @jax.jit
+    def loss(layer):
+        return jnp.sum(correlation_demons(layer, *pair, start, cfg).displacement ** 2)
+
+    layer = init_correlation(CFG)
+    gradient = jax.jit(jax.grad(loss))(layer)
+    for name, slope in gradient.items():
+        up, down = (loss({**layer, name: layer[name] + h}) for h in (1e-2, -1e-2))
+        # The force jumps where a point passes from voxel to voxel, which a derivative does not see.
+        np.testing.assert_allclose(slope, (up - down) / 2e-2, rtol=0.2)
+
+
+def test_fewer_than_no_iterations():
+    with pytest.raises(InputError, match=r"correlation_iterations is -1: 0 or more"):
+        ModelConfig(correlation_iterations=-1)
