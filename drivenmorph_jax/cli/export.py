@@ -24,8 +24,10 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--correlation-iterations",
         type=int,
+        nargs="+",
         metavar="K",
-        help="Demons iterations at the end that local correlation drives; 0 leaves them out",
+        help="Demons iterations at the end that local correlation drives, finest level first; 0 "
+        "leaves them out",
     )
     parser.add_argument(
         "--program",

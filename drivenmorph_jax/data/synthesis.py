@@ -50,8 +50,6 @@ class SynthesisConfig:
       texture: share of the images that show the subject's own image through a random curve of
         intensity, with a random shift of each structure, and not structures alone.
       shift: largest such shift.
-      same: share of the pairs that are one subject twice, deformed in two ways, where the true map
-        is known.
       gamma: standard deviation of the logarithm of the exponent; SynthSeg 0.5, SynthMorph 0.25.
       blur: largest isotropic resolution; SynthSeg 4 mm.
       thickness: largest slice thickness, along one axis, of half of the images; SynthSeg 8 mm.
@@ -67,7 +65,6 @@ class SynthesisConfig:
     deviation: tuple[float, float] = (0.01, 0.05)
     texture: float = 0.0
     shift: float = 0.1
-    same: float = 0.0
     bias: float = 0.5
     gamma: float = 0.4
     blur: float = 2.0
@@ -85,7 +82,6 @@ class SynthesisConfig:
         for name in (
             "texture",
             "shift",
-            "same",
             "bias",
             "gamma",
             "blur",
@@ -96,11 +92,8 @@ class SynthesisConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.synthesis.{name} is {getattr(self, name)}: 0 or more")
-        for name in ("texture", "same"):
-            if getattr(self, name) > 1:
-                raise InputError(
-                    f"training.synthesis.{name} is {getattr(self, name)}: a share, at most 1"
-                )
+        if self.texture > 1:
+            raise InputError(f"training.synthesis.texture is {self.texture}: a share, at most 1")
         if self.strip >= 0.5:
             raise InputError(f"training.synthesis.strip is {self.strip}: below 0.5")
         if self.deformation_nodes < 2:
@@ -125,13 +118,11 @@ class Synthesised(NamedTuple):
       image: (D, H, W, 1), brain-extracted: background exactly 0, brain above it up to 1.
       labels: (D, H, W); brain that had no label is FLUID.
       original: (D, H, W, 1), the subject's own image.
-      displacement: (D, H, W, 3), voxels, that deformed them: a voxel x shows the subject at x + it.
     """
 
     image: Float[Array, "d h w 1"]
     labels: Int[Array, "d h w"]
     original: Float[Array, "d h w 1"]
-    displacement: Float[Array, "d h w 3"]
 
 
 def synthesise(
@@ -152,9 +143,7 @@ def synthesise(
     """
     keys = iter(jax.random.split(key, 8))
     labels = jnp.where((labels == 0) & (original[..., 0] > 0), FLUID, labels)
-    displacement = _deformation(next(keys), labels.shape, cfg)
-    labels = warp(labels[..., None], displacement, order=0)[..., 0]
-    original = jnp.where(labels[..., None] > 0, warp(original, displacement), 0)
+    labels, original = _deform(next(keys), labels, original, cfg)
     image = _paint(next(keys), labels, original[..., 0], cfg, classes)
     image = image * jnp.exp(_smooth_noise(next(keys), labels.shape, 4, cfg.bias))
     image = _to_unit_range(image)
@@ -164,7 +153,7 @@ def synthesise(
     image = image + spread * jax.random.normal(next(keys), image.shape)
     brain = _strip(next(keys), labels, cfg)
     image = jnp.where(brain, jnp.clip(image, _FLOOR, 1.0), 0.0)[..., None]
-    return Synthesised(image, labels, original, displacement)
+    return Synthesised(image, labels, original)
 
 
 def synthesise_pair(
@@ -176,34 +165,28 @@ def synthesise_pair(
     """An example whose images are synthesised from its subjects, each by a key of its own.
 
     The subjects' own images stay as `fixed_original` and `moving_original`: of one contrast, they
-    can be compared. `fixed_flow` and `moving_flow` are what deformed them, (D, H, W, 3) voxels, and
-    `same` is 1 where both are the fixed subject, else 0.
+    can be compared.
     """
-    same_key, key = jax.random.split(key)
-    same = jax.random.bernoulli(same_key, cfg.same)
-    result = dict(example) | {"same": same.astype(jnp.float32)}
+    result = dict(example)
     for name, own in zip(("fixed", "moving"), jax.random.split(key), strict=True):
-        image, labels = (
-            jnp.where(same, example[part.format("fixed")], example[part.format(name)])
-            for part in ("{}", "{}_labels")
-        )
-        made = synthesise(own, labels, image, cfg, classes)
-        result[name], result[f"{name}_labels"], result[f"{name}_original"] = made[:3]
-        result[f"{name}_flow"] = made.displacement
+        made = synthesise(own, example[f"{name}_labels"], example[name], cfg, classes)
+        result[name], result[f"{name}_labels"], result[f"{name}_original"] = made
     return result
 
 
-def _deformation(key, shape: Sequence[int], cfg: SynthesisConfig) -> Float[Array, "d h w 3"]:
+def _deform(key, labels, original, cfg: SynthesisConfig):
     """A random diffeomorphism, worked out at half the resolution, where it is smooth."""
     if not cfg.deformation:
-        return jnp.zeros((*shape, 3))
+        return labels, original
     size_key, field_key = jax.random.split(key)
-    half = tuple(-(-n // 2) for n in shape)
-    nodes = tuple(max(2, round(n / cfg.deformation_nodes)) for n in shape)
+    half = tuple(-(-n // 2) for n in labels.shape)
+    nodes = tuple(max(2, round(n / cfg.deformation_nodes)) for n in labels.shape)
     size = jax.random.uniform(size_key, maxval=cfg.deformation)
     velocity = resize_image(0.5 * size * jax.random.normal(field_key, (*nodes, 3)), half)
     displacement = exponential(velocity, squarings=_SQUARINGS)
-    return resize_displacement(displacement, shape, factor=2.0)
+    displacement = resize_displacement(displacement, labels.shape, factor=2.0)
+    labels = warp(labels[..., None], displacement, order=0)
+    return labels[..., 0], jnp.where(labels > 0, warp(original, displacement), 0)
 
 
 def _paint(key, labels, original, cfg: SynthesisConfig, classes):

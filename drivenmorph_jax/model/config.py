@@ -41,8 +41,9 @@ class ModelConfig:
       max_step: bound of one step's norm, in voxels of the level.
       squarings: of the exponential of one step, per level.
       fluid_sigma, diffusion_sigma: initial widths of the smoothings, in voxels of the level.
-      correlation_iterations: Demons iterations after all levels, driven by the slope of the local
-        correlation of intensities, or with "mind" of self-similarities.
+      correlation_iterations: further Demons iterations after all levels, per level, coarse to fine
+        too but listed finest first; driven by the slope of the local correlation of intensities, or
+        with "mind" of self-similarities.
       precision: dtype of encoder and attention; fields, solves and losses stay float32.
     """
 
@@ -64,7 +65,7 @@ class ModelConfig:
     squarings: tuple[int, ...] = (1, 2, 2, 2)
     fluid_sigma: float = 1.0
     diffusion_sigma: float = 0.5
-    correlation_iterations: int = 0
+    correlation_iterations: tuple[int, ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -94,9 +95,9 @@ class ModelConfig:
         }.items():
             if getattr(self, name) < least:
                 raise InputError(f"model.{name} is {getattr(self, name)}: at least {least}")
-        if self.correlation_iterations < 0:
+        if min(self.correlation_iterations, default=0) < 0:
             raise InputError(
-                f"model.correlation_iterations is {self.correlation_iterations}: 0 or more"
+                f"model.correlation_iterations is {list(self.correlation_iterations)}: none below 0"
             )
         if not self.max_step > 0:
             raise InputError(f"model.max_step is {self.max_step}: voxels above 0")

@@ -3,7 +3,7 @@
 What the network has learned brings the anatomy together to about a voxel; what is left is a matter
 of the two images themselves. The Demons layer is the same, the force another: that of LCC-Demons
 (Lorenzi et al., NeuroImage 2013) and of SyN (Avants et al., MedIA 2008). Images of one contrast are
-correlated as they are, at full resolution; those of any contrast by their self-similarity, at half.
+correlated as they are, those of any contrast by their self-similarity.
 """
 
 from typing import Any, NamedTuple
@@ -22,30 +22,33 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
-from drivenmorph_jax.spatial.resize import resize_displacement
+from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
 class Comparison(NamedTuple):
-    """Where the images are compared, and the initial constants of the layer there.
+    """How images are compared, and the initial constants of the layer; lengths in voxels.
 
     Attributes:
-      level: 0 is full resolution.
-      window: odd width of the cubes in which they are correlated, voxels of the level.
-      scale: the step that a force of 1 makes, voxels.
-      fluid_sigma, diffusion_sigma: widths of the smoothings, voxels.
+      windows: odd widths of the cubes in which they are correlated, finest level first; the last
+        also holds for all coarser levels.
+      scale: the step that a force of 1 makes.
+      fluid_sigma, diffusion_sigma: widths of the smoothings.
     """
 
-    level: int
-    window: int
+    windows: tuple[int, ...]
     scale: float
     fluid_sigma: float
     diffusion_sigma: float
 
+    def window_at(self, level: int) -> int:
+        """`windows` of a level."""
+        return self.windows[min(level, len(self.windows) - 1)]
+
 
 # Chosen on held-out training subjects: see docs/experiments.md.
-_ONE_CONTRAST = Comparison(level=0, window=9, scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35)
-_ANY_CONTRAST = Comparison(level=1, window=5, scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7)
+_ONE_CONTRAST = Comparison(windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35)
+_ANY_CONTRAST = Comparison(windows=(7, 5), scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7)
 
 
 class Seen(NamedTuple):
@@ -56,7 +59,7 @@ class Seen(NamedTuple):
 
 
 class CorrelationResult(NamedTuple):
-    """What these iterations did.
+    """What the iterations of one level did.
 
     Attributes:
       displacement: u after them, (D, H, W, 3), voxels.
@@ -72,8 +75,14 @@ def comparison(cfg: ModelConfig) -> Comparison:
     return _ANY_CONTRAST if cfg.sees == "mind" else _ONE_CONTRAST
 
 
+def correlation_layers(cfg: ModelConfig) -> dict[int, str]:
+    """Names of the layers in the "demons" subtree by level, coarse to fine."""
+    counts = enumerate(cfg.correlation_iterations)
+    return {level: f"correlation_{level}" for level, count in reversed([*counts]) if count}
+
+
 def init_correlation(cfg: ModelConfig) -> dict[str, Float[Array, ""]]:
-    """Parameters: the logarithms of a comparison's scale and widths."""
+    """Parameters of one level: the logarithms of a comparison's scale and widths."""
     values = comparison(cfg)._asdict()
     return {
         f"log_{name}": jnp.log(jnp.asarray(values[name], jnp.float32))
@@ -83,10 +92,16 @@ def init_correlation(cfg: ModelConfig) -> dict[str, Float[Array, ""]]:
 
 def with_correlation(params: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]:
     """The parameters of a network with `cfg.correlation_iterations`, or, of none, without."""
-    layers = {name: layer for name, layer in params["demons"].items() if name != "correlation"}
-    if cfg.correlation_iterations:
-        layers["correlation"] = params["demons"].get("correlation") or init_correlation(cfg)
+    before = params["demons"]
+    layers = {name: layer for name, layer in before.items() if not is_correlation(name)}
+    for name in correlation_layers(cfg).values():
+        layers[name] = before.get(name) or init_correlation(cfg)
     return {**params, "demons": layers}
+
+
+def is_correlation(layer: str) -> bool:
+    """Whether a layer of the "demons" subtree is one of these."""
+    return layer.startswith("correlation_")
 
 
 def correlation_force(
@@ -105,7 +120,7 @@ def correlation_force(
     Args:
       fixed, moving: on one grid.
       displacement: u, its voxels.
-      window: see `Comparison`.
+      window: width of the cubes, odd.
       ignored: where the images are not to be compared; windows see nothing of it.
 
     Returns:
@@ -133,62 +148,59 @@ def correlation_demons(
     displacement: Float[Array, "d h w 3"],
     cfg: ModelConfig,
     *,
+    level: int = 0,
     ignored: Ignored | None = None,
     remat: Remat = "iterations",
 ) -> CorrelationResult:
-    """`cfg.correlation_iterations` of force and Demons layer.
+    """`cfg.correlation_iterations` of force and Demons layer at a level.
 
     Args:
       params: from `init_correlation`.
       fixed, moving: images, background exactly 0.
       displacement: u at the start, (D, H, W, 3), voxels.
       cfg: the architecture.
+      level: 0 is full resolution.
       ignored: where the images are not to be compared.
       remat: see `register`.
     """
-    how = comparison(cfg)
+    window = comparison(cfg).window_at(level)
     layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
-    seen_fixed, seen_moving = _see(fixed, cfg), _see(moving, cfg)
-    ignored = ignored_pyramid(ignored, how.level + 1)[how.level]
+    seen_fixed, seen_moving = _see(fixed, level, cfg), _see(moving, level, cfg)
+    ignored = ignored_pyramid(ignored, level + 1)[level]
 
     def force_at(state):
-        return correlation_force(
-            seen_fixed, seen_moving, state[0], window=how.window, ignored=ignored
-        )
+        return correlation_force(seen_fixed, seen_moving, state[0], window=window, ignored=ignored)
 
     def step(force, state):
         u, total = state
         velocity = smoothed_velocity(params, jnp.exp(params["log_scale"]) * force, layer)
         return (apply_velocity(params, u, velocity, layer), total + force), None
 
-    start = _at_level(displacement, how.level)
+    start, shapes = displacement, []
+    for _ in range(level):
+        shapes.append(start.shape[:3])
+        half = tuple(-(-n // 2) for n in start.shape[:3])
+        start = resize_displacement(start, half, factor=0.5)
     (end, total), _ = demons_scan(
         force_at,
         step,
         (start, jnp.zeros_like(start)),
-        cfg.correlation_iterations,
+        cfg.correlation_iterations[level],
         recompute=remat != "none",
     )
-    if how.level == 0:
+    if level == 0:
         return CorrelationResult(end, total)
     # What the level cannot show of the start stays as it was.
-    factor = 2.0**how.level
-    change = resize_displacement(end - start, displacement.shape[:3], factor=factor)
+    change = end - start
+    for shape in reversed(shapes):
+        change = upsample_displacement(change, shape)
     return CorrelationResult(displacement + change, total)
 
 
-def _see(image: Float[Array, "d h w 1"], cfg: ModelConfig) -> Seen:
-    level = comparison(cfg).level
+def _see(image: Float[Array, "d h w 1"], level: int, cfg: ModelConfig) -> Seen:
     if cfg.sees == "mind":
         images, masks = seen_pyramid(image, level + 1, cfg.sees)
     else:
         # Detail is what local correlation makes of an intensity itself.
         images, masks = brain_pyramid(image, level + 1)
     return Seen(images[level], masks[level])
-
-
-def _at_level(displacement: Float[Array, "d h w 3"], level: int) -> Float[Array, "e i x 3"]:
-    for _ in range(level):
-        half = tuple(-(-n // 2) for n in displacement.shape[:3])
-        displacement = resize_displacement(displacement, half, factor=0.5)
-    return displacement

@@ -8,7 +8,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
-from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
+from drivenmorph_jax.model.correlation import (
+    correlation_demons,
+    correlation_layers,
+    with_correlation,
+)
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     apply_velocity,
@@ -49,9 +53,7 @@ def init(key: jax.Array, cfg: ModelConfig) -> Params:
             residual_channels=cfg.residual_channels_at(level),
             convolution=cfg.head == "convolution",
         )
-    if cfg.correlation_iterations:
-        params["demons"]["correlation"] = init_correlation(cfg)
-    return params
+    return with_correlation(params, cfg)
 
 
 def force_levels(cfg: ModelConfig) -> list[int]:
@@ -111,18 +113,21 @@ def register(
         results.append(result)
     assert displacement is not None
     displacement = _up_to(displacement, fixed.shape[:3])
-    if not cfg.correlation_iterations:
-        return Registration(displacement, tuple(results))
-    correlation = correlation_demons(
-        params["demons"]["correlation"],
-        fixed,
-        moving,
-        displacement,
-        cfg,
-        ignored=ignored,
-        remat=remat,
-    )
-    return Registration(correlation.displacement, tuple(results), correlation)
+    corrections = []
+    for level, layer in correlation_layers(cfg).items():
+        corrected = correlation_demons(
+            params["demons"][layer],
+            fixed,
+            moving,
+            displacement,
+            cfg,
+            level=level,
+            ignored=ignored,
+            remat=remat,
+        )
+        displacement = corrected.displacement
+        corrections.append(corrected)
+    return Registration(displacement, tuple(results), tuple(corrections))
 
 
 def _up_to(displacement, shape):

@@ -37,12 +37,12 @@ class Registration(NamedTuple):
     Attributes:
       displacement: u, (D, H, W, 3), voxels: warped(x) = moving(x + u(x)).
       levels: coarse to fine, the levels that carry a force.
-      correlation: of the iterations after them, None without any.
+      correlation: coarse to fine, of the iterations after them.
     """
 
     displacement: Float[Array, "d h w 3"]
     levels: tuple[LevelResult, ...]
-    correlation: CorrelationResult | None = None
+    correlation: tuple[CorrelationResult, ...] = ()
 
 
 def root_mean_square(vectors: Float[Array, "*k d h w 3"]) -> Float[Array, "*k"]:

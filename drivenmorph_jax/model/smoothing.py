@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
-from drivenmorph_jax.model.correlation import comparison
+from drivenmorph_jax.model.correlation import correlation_layers
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
 
 _WIDTHS = ("log_fluid_sigma", "log_diffusion_sigma")
@@ -71,8 +71,8 @@ def classical_with_regularity(cfg: ClassicalConfig, regularity: float) -> Classi
 def network_smoothing(params: Params, cfg: ModelConfig) -> list[LevelSmoothing]:
     """Of every level that carries a force, coarse to fine, and of the correlation's iterations."""
     layers = [(f"level_{level}", level, cfg.iterations[level]) for level in force_levels(cfg)]
-    if cfg.correlation_iterations:
-        layers.append(("correlation", comparison(cfg).level, cfg.correlation_iterations))
+    for level, name in correlation_layers(cfg).items():
+        layers.append((name, level, cfg.correlation_iterations[level]))
     result = []
     for part, level, iterations in layers:
         layer = params["demons"][part]

@@ -22,6 +22,7 @@ from safetensors.numpy import save
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.correlation import correlation_layers, is_correlation
 from drivenmorph_jax.model.drivenmorph import Params, init
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -116,8 +117,11 @@ def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) ->
       InputError: there are none, they are damaged, or a shape differs.
     """
     found = dict(_flat(load_weights(folder).params))
-    if not model.correlation_iterations:
-        found = {name: leaf for name, leaf in found.items() if "/correlation/" not in name}
+    wanted = correlation_layers(model).values()
+    for name in list(found):
+        layer = name.split("/")[1]
+        if is_correlation(layer) and layer not in wanted:
+            del found[name]
     there = {name.split("/")[1] for name in found}
     for name, leaf in _flat(params):
         part, place, *_ = name.split("/")

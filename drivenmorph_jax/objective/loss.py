@@ -20,7 +20,6 @@ from drivenmorph_jax.objective.force import (
 from drivenmorph_jax.objective.mind import mind
 from drivenmorph_jax.objective.mutual_information import mutual_information
 from drivenmorph_jax.objective.overlap import one_hot, soft_dice
-from drivenmorph_jax.objective.registration_error import KnownMaps, registration_error
 from drivenmorph_jax.objective.regularity import bending_energy, diffusion, jacobian_hinge
 from drivenmorph_jax.objective.similarity import lncc, mse
 from drivenmorph_jax.spatial.masks import brain_mask
@@ -45,8 +44,6 @@ class LossConfig:
         then shares of a voxel), an eighth of the work.
       jacobian_weight: of the hinge on folded voxels.
       inverse_consistency_weight: needs the backward displacement.
-      error_weight: of the distance from the true map, where it is known: where both images are
-        synthesised from one subject.
     """
 
     similarity: Literal["lncc", "mse", "mi", "mind"] = "lncc"
@@ -59,7 +56,6 @@ class LossConfig:
     dice_level: int = 0
     jacobian_weight: float = 0.0
     inverse_consistency_weight: float = 0.0
-    error_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.dice_level < 0:
@@ -88,12 +84,10 @@ def registration_loss(
     moving_labels: Int[Array, "*space"] | None = None,
     label_values: Sequence[int] = (),
     backward: Float[Array, "*space n"] | None = None,
-    truth: KnownMaps | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Σ weight · term over the terms of `cfg`, and the terms by name, unweighted.
 
         w_s·similarity(F, M∘φ) + λ·regularity(φ) + w_f·force + w_d·dice + w_j·jacobian + w_i·inverse
-            + w_e·error
 
     Args:
       registration: its `displacement` (D, H, W, 3) pulls the moving image back, and its `levels`
@@ -103,11 +97,10 @@ def registration_loss(
       fixed_labels, moving_labels: (D, H, W) integers, for soft Dice.
       label_values: the labels that count there.
       backward: (D, H, W, 3), the displacement of the exchanged pair, for inverse consistency.
-      truth: the maps that made both images of one subject, for the registration error.
 
     Returns:
-      The loss, and its terms: "similarity", "regularity", "force", "dice", "jacobian",
-      "inverse_consistency" and "error" where their weight is not 0.
+      The loss, and its terms: "similarity", "regularity", "force", "dice", "jacobian" and
+      "inverse_consistency" where their weight is not 0.
 
     Raises:
       ValueError: a weight is set and what its term needs is missing.
@@ -147,11 +140,6 @@ def registration_loss(
             raise ValueError("inverse_consistency_weight needs the backward displacement")
         weights["inverse_consistency"] = cfg.inverse_consistency_weight
         terms["inverse_consistency"] = inverse_consistency(displacement, backward)
-    if cfg.error_weight:
-        if truth is None:
-            raise ValueError("error_weight needs the true maps")
-        weights["error"] = cfg.error_weight
-        terms["error"] = registration_error(displacement, truth, jnp.any(fixed != 0, axis=-1))
     loss = jnp.stack([weights[name] * term for name, term in terms.items()]).sum()
     return loss, terms
 

@@ -17,7 +17,7 @@ def export_weights(
     output: str | Path,
     *,
     iterations: Sequence[int] | None = None,
-    correlation_iterations: int | None = None,
+    correlation_iterations: Sequence[int] | None = None,
     program: Shape | None = None,
 ) -> None:
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
@@ -30,7 +30,8 @@ def export_weights(
         output: the folder to write.
         iterations: of each level, finest first, in place of those of the training: the iterations
             of a level share their parameters, so that there may be more or fewer of them.
-        correlation_iterations: in place of those of the training, which may have done without.
+        correlation_iterations: finest first, in place of those of the training, which may have
+            done without.
         program: also write a `jax.export` program for images of so many voxels an axis; see
             `export_program`.
 
@@ -49,7 +50,7 @@ def export_weights(
             )
     params = weights.params
     if correlation_iterations is not None:
-        model = dataclasses.replace(model, correlation_iterations=correlation_iterations)
+        model = dataclasses.replace(model, correlation_iterations=tuple(correlation_iterations))
         params = with_correlation(params, model)
     data, training = weights.config["data"], dict(weights.config["training"])
     training.pop("initial_weights", None)  # A path.

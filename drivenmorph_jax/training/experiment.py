@@ -46,12 +46,6 @@ class Config:
             raise InputError(
                 "data.label_maps: they have no images: set training.synthesis.enabled to true"
             )
-        synthesis = self.training.synthesis
-        if self.loss.error_weight and not (synthesis.enabled and synthesis.same):
-            raise InputError(
-                "loss.error_weight: the true map is known of images synthesised from one subject "
-                "alone: set training.synthesis.enabled, and training.synthesis.same above 0"
-            )
 
 
 def train(

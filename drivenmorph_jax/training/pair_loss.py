@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.objective.loss import LossConfig, Registered, registration_loss
-from drivenmorph_jax.objective.registration_error import KnownMaps
 from drivenmorph_jax.training.accumulation import LossFunction, Metrics
 from drivenmorph_jax.training.augment import AugmentConfig, augment_pair
 
@@ -40,11 +39,9 @@ def make_pair_loss(
         if synthesise is not None:
             example = synthesise(jax.random.fold_in(key, 1), example)
         fixed, moving = example["fixed"], example["moving"]
-        backward, truth = None, None
+        backward = None
         if loss_cfg.inverse_consistency_weight:
             backward = register(params, moving, fixed).displacement
-        if loss_cfg.error_weight:
-            truth = KnownMaps(example["fixed_flow"], example["moving_flow"], example["same"])
         return registration_loss(
             register(params, fixed, moving),
             example.get("fixed_original", fixed),
@@ -54,7 +51,6 @@ def make_pair_loss(
             moving_labels=example.get("moving_labels"),
             label_values=label_values,
             backward=backward,
-            truth=truth,
         )
 
     def batch_loss(

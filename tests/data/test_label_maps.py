@@ -59,13 +59,3 @@ def test_what_cannot_be_used(head, tmp_path):
         read_label_map(head / "skull.nii.gz")
     with pytest.raises(InputError, match="no images: set training"):
         parse_config(f"data: {{label_maps: {head}}}")
-
-
-def test_the_error_is_of_images_synthesised_from_one_subject(head):
-    loss = "loss: {error_weight: 1.0}"
-    with pytest.raises(InputError, match=r"loss\.error_weight: the true map"):
-        parse_config(loss)
-    with pytest.raises(InputError, match=r"training\.synthesis\.same above 0"):
-        parse_config(f"{loss}\ntraining: {{synthesis: {{enabled: true}}}}")
-    both = parse_config(f"{loss}\ntraining: {{synthesis: {{enabled: true, same: 0.5}}}}")
-    assert both.loss.error_weight == 1.0

@@ -27,7 +27,7 @@ from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.sampling import warp
 
 SHAPE = (24, 26, 22)
-CFG = ModelConfig(correlation_iterations=20)
+CFG = ModelConfig(correlation_iterations=(20,))
 WINDOW = 9
 
 
@@ -54,7 +54,8 @@ def compiled(cfg: ModelConfig):
     def run(fixed, moving, ignored=None, params=None):
         start = jnp.zeros((*fixed.shape[:3], 3), jnp.float32)
         params = init_correlation(cfg) if params is None else params
-        return correlation_demons(params, fixed, moving, start, cfg, ignored=ignored)
+        level = len(cfg.correlation_iterations) - 1
+        return correlation_demons(params, fixed, moving, start, cfg, level=level, ignored=ignored)
 
     return jax.jit(run)
 
@@ -111,7 +112,7 @@ def test_across_contrasts_it_compares_self_similarities_at_half_the_resolution()
     other = jnp.where(moving > 0, 0.2 + jnp.exp(-moving), 0)
     true = exponential(-velocity)
     before = np.linalg.norm(true, axis=-1)[inside].mean()
-    cfg = dataclasses.replace(CFG, sees="mind", correlation_iterations=60)
+    cfg = dataclasses.replace(CFG, sees="mind", correlation_iterations=(0, 60))
     found = compiled(cfg)(fixed, other)
     assert found.displacement.shape == (*shape, 3)
     assert found.driving_force.shape == (18, 17, 16, 3)
@@ -154,34 +155,39 @@ def test_nothing_pulls_where_the_images_are_not_to_be_compared(images):
 
 def test_more_regularity_is_a_smoother_map(images):
     fixed, moving, _ = images
-    params = {"demons": {"correlation": init_correlation(CFG)}}
+    params = {"demons": {"correlation_0": init_correlation(CFG)}}
     spreads = []
     for regularity in (0.5, 1.0, 4.0):
-        layer = with_regularity(params, regularity)["demons"]["correlation"]
+        layer = with_regularity(params, regularity)["demons"]["correlation_0"]
         u = compiled(CFG)(fixed, moving, params=layer).displacement
         spreads.append(float(jnp.diff(u, axis=0).std()))
     assert spreads == sorted(spreads, reverse=True) and spreads[2] < 0.7 * spreads[0]
 
 
-def test_in_the_network_it_comes_last(tiny, params, pair, compiled_register):
-    cfg = dataclasses.replace(tiny, correlation_iterations=3)
+def test_in_the_network_it_comes_last_coarse_to_fine(tiny, params, pair, compiled_register):
+    cfg = dataclasses.replace(tiny, correlation_iterations=(3, 2))
     longer = with_correlation(params, cfg)
     plain = compiled_register(params, *pair, tiny)
     found = compiled_register(longer, *pair, cfg)
-    assert plain.correlation is None
+    assert plain.correlation == ()
     jax.tree.map(np.testing.assert_array_equal, found.levels, plain.levels)
-    np.testing.assert_array_equal(found.displacement, found.correlation.displacement)
-    alone = correlation_demons(init_correlation(CFG), *pair, plain.displacement, cfg)
-    np.testing.assert_allclose(found.displacement, alone.displacement, atol=1e-4)
-    assert jnp.abs(found.displacement - plain.displacement).max() > 0.01
+    u = plain.displacement
+    for level, result in zip((1, 0), found.correlation, strict=True):
+        alone = correlation_demons(init_correlation(cfg), *pair, u, cfg, level=level)
+        np.testing.assert_allclose(result.displacement, alone.displacement, atol=1e-4)
+        assert jnp.abs(result.displacement - u).max() > 0.01
+        sizes = tuple(-(-n // 2**level) for n in pair[0].shape[:3])
+        assert result.driving_force.shape == (*sizes, 3)
+        u = result.displacement
+    np.testing.assert_array_equal(found.displacement, u)
     widths = network_smoothing(longer, cfg)
-    assert len(widths) == 3 and (widths[-1].level, widths[-1].iterations) == (0, 3)
-    assert "correlation" not in with_correlation(longer, tiny)["demons"]
+    assert [(w.level, w.iterations) for w in widths[-2:]] == [(1, 2), (0, 3)]
+    assert with_correlation(longer, tiny)["demons"].keys() == params["demons"].keys()
 
 
 @pytest.mark.slow
 def test_it_can_be_trained_through(tiny, params, pair):
-    cfg = dataclasses.replace(tiny, correlation_iterations=2)
+    cfg = dataclasses.replace(tiny, correlation_iterations=(2,))
     start = jnp.zeros((*pair[0].shape[:3], 3))
 
     @jax.jit
@@ -197,5 +203,5 @@ def test_it_can_be_trained_through(tiny, params, pair):
 
 
 def test_fewer_than_no_iterations():
-    with pytest.raises(InputError, match=r"correlation_iterations is -1: 0 or more"):
-        ModelConfig(correlation_iterations=-1)
+    with pytest.raises(InputError, match=r"correlation_iterations is \[3, -1\]: none below 0"):
+        ModelConfig(correlation_iterations=(3, -1))

@@ -120,11 +120,13 @@ def test_a_level_that_the_weights_lack_starts_as_it_was(folder, params):
 
 
 def test_iterations_of_correlation_may_be_added_and_left_out(folder, params, tmp_path):
-    longer = dataclasses.replace(CFG, correlation_iterations=4)
+    longer = dataclasses.replace(CFG, correlation_iterations=(4,))
     fresh = init(jax.random.key(1), longer)
     found = start_from(folder, fresh, longer)
     jax.tree.map(
-        np.testing.assert_array_equal, found["demons"].pop("correlation"), init_correlation(longer)
+        np.testing.assert_array_equal,
+        found["demons"].pop("correlation_0"),
+        init_correlation(longer),
     )
     jax.tree.map(np.testing.assert_array_equal, found, params)
     save_weights(tmp_path / "longer", with_correlation(params, longer), longer)

@@ -14,7 +14,6 @@ from drivenmorph_jax.objective import loss as module
 from drivenmorph_jax.objective.consistency import inverse_consistency
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.objective.overlap import one_hot, soft_dice
-from drivenmorph_jax.objective.registration_error import KnownMaps, registration_error
 from drivenmorph_jax.objective.regularity import bending_energy, diffusion, jacobian_hinge
 from drivenmorph_jax.objective.similarity import lncc, mse
 from drivenmorph_jax.spatial.masks import brain_mask
@@ -29,7 +28,6 @@ ALL = LossConfig(
     dice_weight=2.0,
     jacobian_weight=3.0,
     inverse_consistency_weight=0.125,
-    error_weight=1.5,
 )
 
 
@@ -65,7 +63,6 @@ def _case():
         "moving_labels": labels[1],
         "label_values": (1, 2),
         "backward": -0.5 * field,
-        "truth": KnownMaps(0.3 * field, 0.2 * field[::-1], jnp.ones(())),
     }
     return registration, fixed, moving, extra
 
@@ -80,7 +77,6 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         "dice": 2,
         "jacobian": 3,
         "inverse_consistency": 0.125,
-        "error": 1.5,
     }
     assert terms.keys() == weights.keys()
     expected = sum(weights[name] * float(term) for name, term in terms.items())
@@ -103,9 +99,6 @@ def test_the_terms_are_what_they_are_called():
     np.testing.assert_allclose(
         terms["inverse_consistency"], inverse_consistency(field, extra["backward"]), rtol=1e-5
     )
-    inside = jnp.any(fixed != 0, axis=-1)
-    expected = registration_error(field, extra["truth"], inside)
-    np.testing.assert_allclose(terms["error"], expected, rtol=1e-5)
 
 
 def test_a_term_of_weight_zero_is_not_computed(monkeypatch):
@@ -115,7 +108,6 @@ def test_a_term_of_weight_zero_is_not_computed(monkeypatch):
     for name in ("diffusion", "force_supervision", "soft_dice", "jacobian_hinge"):
         monkeypatch.setattr(module, name, never)
     monkeypatch.setattr(module, "inverse_consistency", never)
-    monkeypatch.setattr(module, "registration_error", never)
     registration, fixed, moving, _ = _case()
     loss, terms = registration_loss(registration, fixed, moving, NOTHING)
     assert terms.keys() == {"similarity"}
@@ -135,7 +127,6 @@ CHANGES = (
     {"dice_level": 1},
     {"jacobian_weight": 0.7},
     {"inverse_consistency_weight": 0.7},
-    {"error_weight": 0.7},
 )
 
 
@@ -248,7 +239,6 @@ def test_batches_by_vmap():
     [
         ({"dice_weight": 1.0}, "labels"),
         ({"inverse_consistency_weight": 1.0}, "backward"),
-        ({"error_weight": 1.0}, "true maps"),
         ({"similarity": "ssd"}, "unknown similarity"),
         ({"regularity": "tv"}, "unknown regularity"),
     ],

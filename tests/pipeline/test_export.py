@@ -44,7 +44,7 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
     assert found.model.iterations == (0, 3) and found.metadata["trained_iterations"] == [0, 1]
     assert main([*more[:3], str(tmp_path / "last"), "--correlation-iterations", "2"]) == 0
     last = load_weights(tmp_path / "last")
-    assert last.model.correlation_iterations == 2 and "correlation" in last.params["demons"]
+    assert last.model.correlation_iterations == (2,) and "correlation_0" in last.params["demons"]
     program = [*more[:3], str(tmp_path / "program"), "--program", "8", "8", "8"]
     assert main(program) == 0
     assert {path.name for path in (tmp_path / "program").iterdir()} == {
