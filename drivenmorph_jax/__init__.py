@@ -11,6 +11,7 @@ from drivenmorph_jax.lazy import lazy_names
 if TYPE_CHECKING:
     from drivenmorph_jax.errors import InputError as InputError
     from drivenmorph_jax.model import ClassicalConfig as ClassicalConfig
+    from drivenmorph_jax.model import CorrelationResult as CorrelationResult
     from drivenmorph_jax.model import DemonsConfig as DemonsConfig
     from drivenmorph_jax.model import Features as Features
     from drivenmorph_jax.model import Force as Force
@@ -41,6 +42,7 @@ _MODULES = {
     "errors": ("InputError",),
     "model": (
         "ClassicalConfig",
+        "CorrelationResult",
         "DemonsConfig",
         "Features",
         "Force",

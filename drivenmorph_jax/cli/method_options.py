@@ -25,8 +25,8 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
     weights.add_argument(
         "--weights",
         metavar="NAME",
-        help="weights of the package: brain-t1 (default), for two T1 images; brain-any, for images "
-        "of any contrasts",
+        help="weights of the package: brain-t1 (default), for two T1 images; brain-t1-labels, the "
+        "same trained further with labels; brain-any, for images of any contrasts",
     )
     weights.add_argument(
         "--checkpoint",

@@ -2,6 +2,7 @@
 
 from drivenmorph_jax.model.classical import classical_demons
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
+from drivenmorph_jax.model.correlation import CorrelationResult
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     demons_scan,
@@ -17,6 +18,7 @@ from drivenmorph_jax.model.result import LevelResult, Registration
 
 __all__ = [
     "ClassicalConfig",
+    "CorrelationResult",
     "DemonsConfig",
     "Features",
     "Force",

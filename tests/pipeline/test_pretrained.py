@@ -51,7 +51,10 @@ def save_run(folder, params, model):
     return averaged
 
 
-@pytest.mark.parametrize(("name", "any_contrast"), [("brain-t1", False), ("brain-any", True)])
+@pytest.mark.parametrize(
+    ("name", "any_contrast"),
+    [("brain-t1", False), ("brain-t1-labels", False), ("brain-any", True)],
+)
 def test_the_weights_of_the_package_are_whole(name, any_contrast):
     found = load_pretrained(name)
     assert found[2:5] == ((2.0, 2.0, 2.0), (80, 96, 80), name)
