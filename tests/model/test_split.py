@@ -1,11 +1,15 @@
 """A registration whose volumes are split over devices is that of one device."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from drivenmorph_jax.model import init, register
+from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.spatial.split import SPACE
 from tests.spatial.test_split_compiled import EVERYTHING
@@ -48,3 +52,20 @@ def test_loss_and_gradient(params, brain):
         return registration_loss(registration, fixed, moving, LossConfig())[0]
 
     assert_split_equals_whole(loss, params, [brain(seed, SHAPE) for seed in (1, 2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sees", ["intensity", "mind"])
+def test_iterations_of_correlation(sees, brain):
+    cfg = dataclasses.replace(EVERYTHING, sees=sees, correlation_iterations=(2, 2))
+
+    @jax.jit
+    def both_levels(params, fixed, moving):
+        u = jnp.zeros((*fixed.shape[:3], 3))
+        for level in (1, 0):
+            u = correlation_demons(params, fixed, moving, u, cfg, level=level).displacement
+        return u
+
+    pair = [brain(seed, SHAPE) for seed in (1, 2)]
+    found = assert_split_equals_whole(both_levels, init_correlation(cfg), pair)
+    assert np.abs(found).max() > 0.05
