@@ -55,7 +55,7 @@ def _add_refinement_options(parser: Any) -> None:
         default=0,
         metavar="N",
         help="improve the result for this pair alone by N iterations of gradient descent (such as "
-        "50); it never ends worse than it started",
+        "50); what it minimises never ends higher than it started",
     )
     parser.add_argument(
         "--similarity",

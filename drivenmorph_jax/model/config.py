@@ -41,9 +41,9 @@ class ModelConfig:
       max_step: bound of one step's norm, in voxels of the level.
       squarings: of the exponential of one step, per level.
       fluid_sigma, diffusion_sigma: initial widths of the smoothings, in voxels of the level.
-      correlation_iterations: further Demons iterations after all levels, per level, coarse to fine
-        too but listed finest first; driven by the slope of the local correlation of intensities, or
-        with "mind" of self-similarities.
+      correlation_iterations: further Demons iterations after all levels, per level, finest first,
+        run coarse to fine; driven by the slope of the local correlation of intensities, or with
+        "mind" of self-similarities.
       precision: dtype of encoder and attention; fields, solves and losses stay float32.
     """
 

@@ -66,8 +66,8 @@ class CorrelationResult(NamedTuple):
       driving_force: (d, h, w, 3), the sum of their forces, 1 per voxel of their level.
     """
 
-    displacement: Float[Array, "d h w 3"]
-    driving_force: Float[Array, "e i x 3"]
+    displacement: Float[Array, "D H W 3"]
+    driving_force: Float[Array, "d h w 3"]
 
 
 def comparison(cfg: ModelConfig) -> Comparison:
@@ -115,7 +115,8 @@ def correlation_force(
     """f = n · ∂⟨cc²⟩/∂u: where to each voxel would move for the local correlation to rise.
 
     The exact derivative of the interpolated image: central differences of the warped one, which
-    see two voxels to each side of an edge, are worth only half as much (docs/experiments.md).
+    see two voxels to each side of an edge, are worth only half as much (docs/experiments.md). It
+    jumps where a point passes from voxel to voxel, which a further derivative does not see.
 
     Args:
       fixed, moving: on one grid.

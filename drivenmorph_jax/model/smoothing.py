@@ -96,14 +96,16 @@ def smoothing_width(levels: Sequence[LevelSmoothing]) -> float:
     """The widest Gaussian that any force passes through, in voxels of level 0.
 
     A level's first force is smoothed by the fluid Gaussian once, and as part of the displacement
-    by the diffusion Gaussian of every iteration from there on, those of finer levels included;
-    variances add: σ² = max_l [(2^l σ_fluid,l)² + Σ_{m ≤ l} K_m (2^m σ_diffusion,m)²]. Composition
-    and interpolation between the levels are left out.
+    by the diffusion Gaussian of every iteration from there on, those of later levels included;
+    variances add: σ² = max_l [(2^l σ_fluid,l)² + Σ_{m from l on} K_m (2^m σ_diffusion,m)²].
+    Composition and interpolation between the levels are left out.
+
+    Args:
+      levels: in the order in which they run.
     """
-
-    def variance(own: LevelSmoothing) -> float:
-        after = [other for other in levels if other.level <= own.level]
-        diffusion = sum(o.iterations * (2.0**o.level * o.diffusion) ** 2 for o in after)
-        return (2.0**own.level * own.fluid) ** 2 + diffusion
-
-    return math.sqrt(max((variance(level) for level in levels), default=0.0))
+    largest = diffusion = 0.0
+    for own in reversed(levels):
+        factor = 4.0**own.level
+        diffusion += own.iterations * factor * own.diffusion**2
+        largest = max(largest, factor * own.fluid**2 + diffusion)
+    return math.sqrt(largest)

@@ -44,7 +44,8 @@ def summarise(
 
     Similarity and Dice are on the fixed image's own grid: `before` as the headers place the
     images, `affine` after the affine alone, `after` through the whole map. Neither counts a lesion,
-    where it lies in the fixed image or comes to lie from the moving one.
+    where it lies in the fixed image or comes to lie from the moving one; mutual information, across
+    contrasts, is of the working grid, where lesions are filled.
     """
     summary: Summary = {
         "similarity": similarity_statistics(scans, registered),
@@ -114,7 +115,8 @@ def information_statistics(registered: Registered) -> Summary:
     )
     warped = warp(moving, jnp.asarray(registered.deformable.displacement))
     return {
-        "of": "mutual information over both brains, in nats, on the working grid",
+        "of": "mutual information over both brains, in nats, on the working grid, where lesions "
+        "are filled",
         **{
             name: -float(mutual_information(fixed, other, mask=brain_mask(fixed, other)))
             for name, other in (("affine", moving), ("after", warped))

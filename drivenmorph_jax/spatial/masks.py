@@ -1,4 +1,4 @@
-"""Where an objective is averaged: shape guards, brain masks and masked means."""
+"""Where images are compared: shape guards, brain masks and masked means."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num

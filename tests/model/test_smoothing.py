@@ -80,6 +80,8 @@ def test_the_width_is_that_of_a_point_smoothed_as_often():
 def test_coarse_levels_count_in_fine_voxels_and_pass_the_finer_ones():
     coarse, fine = LevelSmoothing(1, 1.0, 0.5, 2), LevelSmoothing(0, 1.0, 0.5, 4)
     assert smoothing_width([coarse, fine]) == pytest.approx(np.sqrt(4 + 2 * 1 + 4 * 0.25))
+    # In the order in which they run: what comes before a level does not smooth its force.
+    assert smoothing_width([fine, coarse]) == pytest.approx(np.sqrt(4 + 2 * 1))
     assert smoothing_width([]) == 0
     found = classical_smoothing(ClassicalConfig(iterations=(0, 5)))
     assert [level.level for level in found] == [1]

@@ -121,14 +121,13 @@ def test_a_level_that_the_weights_lack_starts_as_it_was(folder, params):
 
 def test_iterations_of_correlation_may_be_added_and_left_out(folder, params, tmp_path):
     longer = dataclasses.replace(CFG, correlation_iterations=(4,))
-    fresh = init(jax.random.key(1), longer)
+    fresh = jax.tree.map(lambda x: x + 1, init(jax.random.key(1), longer))
     found = start_from(folder, fresh, longer)
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        found["demons"].pop("correlation_0"),
-        init_correlation(longer),
-    )
+    added = found["demons"].pop("correlation_0")
+    jax.tree.map(np.testing.assert_array_equal, added, fresh["demons"]["correlation_0"])
     jax.tree.map(np.testing.assert_array_equal, found, params)
     save_weights(tmp_path / "longer", with_correlation(params, longer), longer)
+    kept = start_from(tmp_path / "longer", fresh, longer)["demons"]["correlation_0"]
+    jax.tree.map(np.testing.assert_array_equal, kept, init_correlation(longer))
     again = start_from(tmp_path / "longer", params, CFG)
     jax.tree.map(np.testing.assert_array_equal, again, params)
