@@ -41,10 +41,12 @@ VERSION = 2
 METHODS = {
     "affine": "affine only, by mutual information",
     "ants_syn": "ANTs SyN, mutual information",
+    "drivenmorph_network": "ours: brain-any, without correlation iterations",
     "drivenmorph": "ours: DrivenMorph, brain-any",
     "drivenmorph_mi": "ours: brain-any, refined by mutual information",
     "drivenmorph_mind": "ours: brain-any, refined by MIND",
 }
+_REFINED_BY = {"drivenmorph_mi": "mi", "drivenmorph_mind": "mind"}
 _REFERENCE = "ants_syn"
 WEIGHTS = "brain-any"
 
@@ -79,7 +81,7 @@ def make_entries(arguments: argparse.Namespace) -> list[Entry]:
         if name not in arguments.methods:
             continue
         if name.startswith("drivenmorph"):
-            similarity = name.removeprefix("drivenmorph").removeprefix("_")
+            similarity = _REFINED_BY.get(name)
             cfg = refine_config(arguments.refine, similarity=similarity) if similarity else None
             entries.append(ours(name, spacing, found, cfg))
             continue

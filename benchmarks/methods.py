@@ -37,6 +37,7 @@ METHODS = {
     "classical_symmetric": "ours, classical: symmetric",
     "classical_diffeomorphic": "ours, classical: diffeomorphic",
     "classical_detail": "ours, without weights: symmetric, of detail",
+    "drivenmorph_network": "ours: DrivenMorph, without correlation iterations",
     "drivenmorph": "ours: DrivenMorph",
     "drivenmorph_refined": "ours: DrivenMorph, refined",
 }
@@ -84,7 +85,7 @@ def make_entry(
         return Entry(name, {}, lambda f, m: (np.zeros((*f.shape, 3), np.float32), 0.0))
     if name in ("unet", "transmorph"):
         return _baseline(name, spacing, (baselines or {}).get(name))
-    if name in ("drivenmorph", "drivenmorph_refined"):
+    if name.startswith("drivenmorph"):
         found = load_checkpoint(checkpoint) if checkpoint else load_pretrained()
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
     if not name.startswith("classical"):
@@ -99,11 +100,14 @@ def make_entry(
 
 
 def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | None) -> Entry:
-    """DrivenMorph on the grid that it was trained on, with the refinement after it if there is one.
+    """DrivenMorph on the grid that it was trained on, with the refinement after it if there is one;
+    by a name that ends in "_network" without its correlation iterations.
 
     Raises:
       InputError: the common grid is not one that halves to the network's own.
     """
+    if name.endswith("_network"):
+        found = found._replace(config=dataclasses.replace(found.config, correlation_iterations=()))
     settings = {"sha256": found.sha256, "model": dataclasses.asdict(found.config)}
     run = compiled(learned_method(found.params, found.config))
     if cfg is not None:

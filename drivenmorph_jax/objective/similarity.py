@@ -37,16 +37,7 @@ def lncc(
 ) -> Float[Array, ""]:
     """1 − mean of the squared local correlation: 0 for equal images, 1 for unrelated ones.
 
-    See `squared_correlation`.
-
-    Args:
-      fixed, warped: (D, H, W, C); channels are correlated apart, then averaged.
-      window: odd width of the cube, in voxels.
-      mask: (D, H, W), where cc² is averaged; None is everywhere. Windows still see all voxels.
-      seen: (D, H, W), what windows see at all, their moments being of that alone; None is all.
-
-    Raises:
-      ValueError: the shapes differ, or the window is even.
+    The arguments, and what is raised, are those of `squared_correlation`.
     """
     return 1 - squared_correlation(fixed, warped, window=window, mask=mask, seen=seen)
 

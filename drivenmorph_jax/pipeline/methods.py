@@ -46,7 +46,7 @@ class Method(NamedTuple):
         least_shape: of the working grid; it grows where a brain does not fit. None: fit the brain.
         solve: fixed and moving (D, H, W), and what to ignore, to a Registration. Of each level's
             iterations one entry remains: the sum of the driving forces, the last velocity, the
-            last raw step.
+            last raw step; of the correlation's iterations nothing but the displacement.
         details: plain values for the summary: constants, weights, checksum.
         smoothing_voxels: the widest Gaussian that a force passes through (`smoothing_width`).
         any_contrast: whether the two images may differ in contrast.
@@ -169,5 +169,6 @@ def _thinned(registration: Registration) -> Registration:
                 raw_step=level.raw_step[-1:],
             )
             for level in registration.levels
-        )
+        ),
+        correlation=(),
     )
