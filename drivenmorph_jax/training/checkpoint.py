@@ -58,6 +58,7 @@ class Checkpoints:
         self._scores = read_scores(self.folder)
         self._unfinished = sorted(unfinished_saves(self.folder))
         self._saving: int | None = None
+        self._has_failed = False
         with self._failing_clearly():
             self._manager = open_manager(
                 self.folder,
@@ -163,6 +164,9 @@ class Checkpoints:
         """Wait, then let go of the folder."""
         with self._failing_clearly():
             self._manager.close()
+        if self._has_failed and is_lead():
+            # Orbax writes in several threads: one may have gone on after another had failed.
+            remove_unfinished(self.folder)
 
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:
@@ -170,6 +174,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            self._has_failed = True
             if is_lead():
                 remove_unfinished(self.folder)
             name = self.folder if self._saving is None else self.folder / str(self._saving)
