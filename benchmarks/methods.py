@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
-from own_grid import halvings, on_coarser_grid
+from own_grid import finished_on_finer_grid, halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
-from drivenmorph_jax.model import ClassicalConfig
+from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
+from drivenmorph_jax.model.correlation import comparison
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
 
@@ -38,6 +39,7 @@ METHODS = {
     "classical_diffeomorphic": "ours, classical: diffeomorphic",
     "classical_detail": "ours, without weights: symmetric, of detail",
     "drivenmorph_network": "ours: DrivenMorph, without correlation iterations",
+    "drivenmorph_fast": "ours: DrivenMorph, at the network's resolution",
     "drivenmorph": "ours: DrivenMorph",
     "drivenmorph_refined": "ours: DrivenMorph, refined",
 }
@@ -100,8 +102,9 @@ def make_entry(
 
 
 def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | None) -> Entry:
-    """DrivenMorph on the grid that it was trained on, with the refinement after it if there is one;
-    by a name that ends in "_network" without its correlation iterations.
+    """DrivenMorph as `drivenmorph register` runs it: on the grid that it was trained on, with the
+    refinement there if there is one, then finer where the common grid is; by a name that ends in
+    "_fast" not finer, in "_network" without its correlation iterations.
 
     Raises:
       InputError: the common grid is not one that halves to the network's own.
@@ -109,11 +112,29 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
     if name.endswith("_network"):
         found = found._replace(config=dataclasses.replace(found.config, correlation_iterations=()))
     settings = {"sha256": found.sha256, "model": dataclasses.asdict(found.config)}
+    if found.config.correlation_iterations:
+        settings["comparison"] = comparison(found.config)._asdict()
     run = compiled(learned_method(found.params, found.config))
     if cfg is not None:
         settings["refinement"] = dataclasses.asdict(cfg)
         run = refined(run, cfg)
-    return _at(name, settings, run, spacing, found.spacing or spacing)
+    own = found.spacing or spacing
+    count = 0 if name.endswith("_fast") else finer_iterations(found.config)
+    if count and halvings(spacing, own) == 1:
+        settings |= {"spacing": list(own), "finer_iterations": count}
+        return Entry(name, settings, finished_on_finer_grid(run, finisher(found)))
+    return _at(name, settings, run, spacing, own)
+
+
+def finisher(found: Pretrained) -> Callable[[ndarray, ndarray, ndarray], ndarray]:
+    """`register_finer`, of arrays without channels, compiled for each shape."""
+
+    @jax.jit
+    def traced(params: Any, fixed: Any, moving: Any, start: Any) -> Any:
+        pair = fixed[..., None], moving[..., None]
+        return register_finer(params, *pair, start, found.config)
+
+    return lambda fixed, moving, start: np.asarray(traced(found.params, fixed, moving, start))
 
 
 def _baseline(name: str, spacing: Spacing, folder: pathlib.Path | None) -> Entry:

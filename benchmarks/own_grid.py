@@ -52,6 +52,26 @@ def on_coarser_grid(run: Run, count: int) -> Run:
     return carried
 
 
+def finished_on_finer_grid(run: Run, finish: Callable[[ndarray, ndarray, ndarray], ndarray]) -> Run:
+    """The method on images halved once, then `finish` (fixed, moving, and the displacement found
+    on the halved grid) on the images as they are; the seconds are of both."""
+    warm: set[tuple[int, ...]] = set()
+
+    def carried(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
+        if fixed.shape not in warm:  # Compiled outside the seconds.
+            finish(fixed, moving, np.zeros((*_halve(fixed, 1).shape, 3), np.float32))
+            warm.add(fixed.shape)
+        start = time.perf_counter()
+        small = [_halve(image, 1) for image in (fixed, moving)]
+        halved = time.perf_counter() - start
+        displacement, seconds = run(*small)
+        start = time.perf_counter()
+        result = finish(fixed, moving, displacement)
+        return result, halved + seconds + time.perf_counter() - start
+
+    return carried
+
+
 def _halve(image: ndarray, count: int) -> ndarray:
     result: Any = jnp.asarray(image)[..., None]
     for _ in range(count):

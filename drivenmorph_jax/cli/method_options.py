@@ -34,8 +34,13 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
         metavar="DIR",
         help="your own weights: folder of a training run, or of exported ones",
     )
-    parser.set_defaults(refine=0, similarity=None)
+    parser.set_defaults(refine=0, similarity=None, fast=False)
     if refine:
+        parser.add_argument(
+            "--fast",
+            action="store_true",
+            help="stay at the network's resolution (2 mm) where both images are finer: less exact",
+        )
         _add_refinement_options(parser)
     parser.add_argument(
         "--regularity",
@@ -78,6 +83,8 @@ def check_method_options(options: argparse.Namespace) -> None:
     for name in ("weights", "checkpoint"):
         if options.method == "demons" and getattr(options, name):
             raise InputError(f"--method demons has no weights: leave out --{name}")
+    if options.method == "demons" and options.fast:
+        raise InputError("--fast is of the network: leave it out with --method demons")
 
 
 def make_method(options: argparse.Namespace, tell: Say) -> "Method":
@@ -95,7 +102,9 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
             found = pipeline.load_checkpoint(options.checkpoint)
         else:
             found = pipeline.load_pretrained(options.weights)
-        method = pipeline.network_method(found, regularity=options.regularity)
+        method = pipeline.network_method(
+            found, regularity=options.regularity, finer=not options.fast
+        )
     if not options.refine:
         if options.similarity is not None:
             raise InputError("--similarity is of --refine: give --refine N")

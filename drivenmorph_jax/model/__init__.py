@@ -13,6 +13,7 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.difference import Force, channel_force, driving_force
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.encoder import Features, encode
+from drivenmorph_jax.model.finer import finer_iterations, register_finer
 from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.model.result import LevelResult, Registration
 
@@ -33,8 +34,10 @@ __all__ = [
     "demons_step",
     "driving_force",
     "encode",
+    "finer_iterations",
     "init",
     "init_demons",
     "register",
+    "register_finer",
     "solve_step",
 ]

@@ -22,6 +22,8 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
+from drivenmorph_jax.spatial.filters import maximum
+from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -34,12 +36,18 @@ class Comparison(NamedTuple):
         also holds for all coarser levels.
       scale: the step that a force of 1 makes.
       fluid_sigma, diffusion_sigma: widths of the smoothings.
+      finer_iterations: on a grid of half the spacing, for images that are as fine; 0: none.
+      least_volume, small_volume: of tissue of volume 1, compressed to the second the force begins
+        to fade, to the first there is none left.
     """
 
     windows: tuple[int, ...]
     scale: float
     fluid_sigma: float
     diffusion_sigma: float
+    finer_iterations: int
+    least_volume: float = 0.05
+    small_volume: float = 0.2
 
     def window_at(self, level: int) -> int:
         """`windows` of a level."""
@@ -47,8 +55,12 @@ class Comparison(NamedTuple):
 
 
 # Chosen on held-out training subjects: see docs/experiments.md.
-_ONE_CONTRAST = Comparison(windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35)
-_ANY_CONTRAST = Comparison(windows=(7, 5), scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7)
+_ONE_CONTRAST = Comparison(
+    windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35, finer_iterations=20
+)
+_ANY_CONTRAST = Comparison(
+    windows=(7, 5), scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7, finer_iterations=0
+)
 
 
 class Seen(NamedTuple):
@@ -63,7 +75,8 @@ class CorrelationResult(NamedTuple):
 
     Attributes:
       displacement: u after them, (D, H, W, 3), voxels.
-      driving_force: (d, h, w, 3), the sum of their forces, 1 per voxel of their level.
+      driving_force: (d, h, w, 3), the sum of their forces, 1 per voxel of their level, as far as
+        tissue was `compressible`.
     """
 
     displacement: Float[Array, "D H W 3"]
@@ -142,6 +155,19 @@ def correlation_force(
     return jax.grad(similarity)(displacement)
 
 
+def compressible(displacement: Float[Array, "d h w 3"], how: Comparison) -> Float[Array, "d h w 1"]:
+    """The share of the force that is left where tissue is compressed: 1 down to `small_volume`, 0
+    at `least_volume`.
+
+    Of a voxel and its neighbours the most compressed one counts. Without a force the displacement
+    only gets smoother there, so that the map need not be smooth everywhere for folds in a few
+    places (docs/experiments.md).
+    """
+    volume = jacobian_determinant(jax.lax.stop_gradient(displacement))[..., None]
+    spent = (how.small_volume - volume) / (how.small_volume - how.least_volume)
+    return 1 - maximum(jnp.clip(spent, 0, 1), 3)
+
+
 def correlation_demons(
     params: dict[str, Float[Array, ""]],
     fixed: Float[Array, "d h w 1"],
@@ -149,28 +175,33 @@ def correlation_demons(
     displacement: Float[Array, "d h w 3"],
     cfg: ModelConfig,
     *,
+    iterations: int,
     level: int = 0,
     ignored: Ignored | None = None,
     remat: Remat = "iterations",
 ) -> CorrelationResult:
-    """`cfg.correlation_iterations` of force and Demons layer at a level.
+    """Iterations of force and Demons layer at a level.
 
     Args:
       params: from `init_correlation`.
       fixed, moving: images, background exactly 0.
       displacement: u at the start, (D, H, W, 3), voxels.
       cfg: the architecture.
+      iterations: how many.
       level: 0 is full resolution.
       ignored: where the images are not to be compared.
       remat: see `register`.
     """
-    window = comparison(cfg).window_at(level)
+    how = comparison(cfg)
+    window = how.window_at(level)
     layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
     seen_fixed, seen_moving = _see(fixed, level, cfg), _see(moving, level, cfg)
     ignored = ignored_pyramid(ignored, level + 1)[level]
 
     def force_at(state):
-        return correlation_force(seen_fixed, seen_moving, state[0], window=window, ignored=ignored)
+        u = state[0]
+        force = correlation_force(seen_fixed, seen_moving, u, window=window, ignored=ignored)
+        return compressible(u, how) * force
 
     def step(force, state):
         u, total = state
@@ -186,7 +217,7 @@ def correlation_demons(
         force_at,
         step,
         (start, jnp.zeros_like(start)),
-        cfg.correlation_iterations[level],
+        iterations,
         recompute=remat != "none",
     )
     if level == 0:

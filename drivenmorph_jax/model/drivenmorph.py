@@ -121,6 +121,7 @@ def register(
             moving,
             displacement,
             cfg,
+            iterations=cfg.correlation_iterations[level],
             level=level,
             ignored=ignored,
             remat=remat,

@@ -61,7 +61,8 @@ def explain_files(
         InputError: an input cannot be used, or the output cannot be written.
     """
     stages = Stages(say)
-    method = method._replace(solve=with_all_force(method.solve))
+    # At the network's own resolution: its force is what is explained.
+    method = method._replace(solve=with_all_force(method.solve), finish=None)
     with output_folder(output, overwrite=overwrite, names=FILES) as folder:
         with stages.stage("read", f"reading {fixed} (fixed) and {moving} (moving)"):
             scans = read_scans(fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask)

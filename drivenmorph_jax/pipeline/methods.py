@@ -18,7 +18,9 @@ from drivenmorph_jax.model import (
     Params,
     Registration,
     classical_demons,
+    finer_iterations,
     register,
+    register_finer,
 )
 from drivenmorph_jax.model.smoothing import (
     classical_smoothing,
@@ -34,7 +36,11 @@ from drivenmorph_jax.pipeline.working_space import Shape, Spacing
 DEMONS_SPACING: Spacing = (2.0, 2.0, 2.0)
 
 
-Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"], Ignored | None], Registration]
+Image = Float[ndarray, "d h w"]
+Solve = Callable[[Image, Image, Ignored | None], Registration]
+Finish = Callable[
+    [Image, Image, Ignored | None, Float[ndarray, "d2 h2 w2 3"]], Float[ndarray, "d h w 3"]
+]
 
 
 class Method(NamedTuple):
@@ -50,6 +56,9 @@ class Method(NamedTuple):
         details: plain values for the summary: constants, weights, checksum.
         smoothing_voxels: the widest Gaussian that a force passes through (`smoothing_width`).
         any_contrast: whether the two images may differ in contrast.
+        finish: for a grid of half the spacing: fixed and moving there, what to ignore, and the
+            displacement that was found on the working grid, to one there. None: it has no use for
+            finer images (see `at_resolution_of`).
     """
 
     name: str
@@ -59,14 +68,18 @@ class Method(NamedTuple):
     details: dict[str, Any]
     smoothing_voxels: float = 0.0
     any_contrast: bool = False
+    finish: Finish | None = None
 
 
-def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method:
+def network_method(
+    pretrained: Pretrained, *, regularity: float = 1.0, finer: bool = True
+) -> Method:
     """DrivenMorph with trained parameters, at the resolution that it was trained at.
 
     Args:
         pretrained: the weights.
         regularity: smoother than as trained above 1, less so below: see `with_regularity`.
+        finer: whether it goes on from there where both images are finer (`register_finer`).
 
     Raises:
         InputError: a regularity that is not above 0.
@@ -76,7 +89,13 @@ def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method
     def solve(fixed, moving, ignored) -> Registration:
         return _run_network(params, fixed[..., None], moving[..., None], ignored, cfg=cfg)
 
+    def finish(fixed, moving, ignored, displacement):
+        pair = fixed[..., None], moving[..., None]
+        return _run_finer(params, *pair, ignored, displacement, cfg=cfg)
+
+    count = finer_iterations(cfg) if finer else 0
     details = {"weights": pretrained.source, "sha256": pretrained.sha256}
+    details |= {"finer_iterations": count} if count else {}
     return Method(
         "drivenmorph",
         pretrained.spacing,
@@ -85,6 +104,7 @@ def network_method(pretrained: Pretrained, *, regularity: float = 1.0) -> Method
         details | _told(regularity),
         smoothing_voxels=smoothing_width(network_smoothing(params, cfg)),
         any_contrast=cfg.sees == "mind",
+        finish=finish if count else None,
     )
 
 
@@ -152,6 +172,11 @@ def solve_checked(
 @functools.partial(jax.jit, static_argnames="cfg")
 def _run_network(params: Params, fixed, moving, ignored, *, cfg: ModelConfig) -> Registration:
     return _thinned(register(params, fixed, moving, cfg, ignored=ignored))
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _run_finer(params: Params, fixed, moving, ignored, displacement, *, cfg: ModelConfig):
+    return register_finer(params, fixed, moving, displacement, cfg, ignored=ignored)
 
 
 @functools.partial(jax.jit, static_argnames="cfg")

@@ -24,7 +24,7 @@ from drivenmorph_jax.spatial.sampling import warp
 Progress = Callable[[int, float], None]
 """Called after every iteration with its number and the objective."""
 
-DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=3.0)
+DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=1.0)
 """Chosen on held-out training pairs: see docs/experiments.md."""
 
 

@@ -14,6 +14,7 @@ from drivenmorph_jax.images import Volume, canonical, warp_volume, world_displac
 from drivenmorph_jax.model import Registration
 from drivenmorph_jax.pipeline.lesions import fill, ignored_on
 from drivenmorph_jax.pipeline.methods import Method, solve_checked
+from drivenmorph_jax.pipeline.resolution import at_resolution_of
 from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.pipeline.working_space import WorkingPair, choose_grid, to_working_space
 
@@ -55,7 +56,8 @@ def register_volumes(
 ) -> Registered:
     """Register two brain-extracted images of any orientation, spacing and shape.
 
-    An affine from the brains' centres, then the method on its working grid, then both as one
+    An affine from the brains' centres, then the method on its working grid (a finer one where both
+    images are finer and the method goes on there), then both as one
     displacement on the fixed image's own grid, through which the moving image is sampled once
     (linear).
 
@@ -72,6 +74,7 @@ def register_volumes(
     """
     stages = stages or Stages()
     straight = canonical(fill(fixed, fixed_lesion)), canonical(fill(moving, moving_lesion))
+    method = at_resolution_of(method, *straight)
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
     matrix, alignment = _affine(straight, initial_affine, stages)
     shape = " x ".join(str(size) for size in grid.shape)

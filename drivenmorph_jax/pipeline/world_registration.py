@@ -7,10 +7,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.alignment import Similarity, align
-from drivenmorph_jax.model import ModelConfig, Params, register
+from drivenmorph_jax.model import ModelConfig, Params, register, register_finer
 from drivenmorph_jax.pipeline.working_space import LEAST_COVERAGE, Shape, Spacing
 from drivenmorph_jax.spatial.affine import transform_points
 from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA, gaussian_smooth
+from drivenmorph_jax.spatial.resize import downsample
 from drivenmorph_jax.spatial.sampling import identity_grid
 from drivenmorph_jax.spatial.world_map import Linear, WorldMap, from_voxels
 
@@ -38,6 +39,7 @@ def register_in_world(
     grid: WorkingGrid = WorkingGrid(),
     matrix: Float[Array, "4 4"] | None = None,
     similarity: Similarity = "mi",
+    finer: bool = False,
 ) -> WorldMap:
     """Affine and deformation from the fixed to the moving world, of any orientation and spacing.
 
@@ -52,14 +54,30 @@ def register_in_world(
       grid: the working grid.
       matrix: the affine, fixed world to moving world, in place of a search.
       similarity: of that search: "mi" for any contrasts, "ncc" for one.
+      finer: go on at half the spacing of the working grid (`register_finer`), as the command does
+        where both images are that fine.
     """
     if matrix is None:
         matrix = align(fixed, moving, fixed_affine, moving_affine, similarity=similarity).matrix
+    if finer:
+        grid = _halved(grid)
     working = _around_brain(fixed, fixed_affine, grid)
-    seen_fixed = _on_grid(fixed, fixed_affine, jnp.eye(4), grid, working)
-    seen_moving = _on_grid(moving, moving_affine, matrix, grid, working)
-    found = register(params, seen_fixed, seen_moving, cfg)
-    return WorldMap((from_voxels(found.displacement, working), Linear(matrix)))
+    pair = (
+        _on_grid(fixed, fixed_affine, jnp.eye(4), grid, working),
+        _on_grid(moving, moving_affine, matrix, grid, working),
+    )
+    if finer:
+        half = register(params, downsample(pair[0]), downsample(pair[1]), cfg).displacement
+        displacement = register_finer(params, *pair, half, cfg)
+    else:
+        displacement = register(params, *pair, cfg).displacement
+    return WorldMap((from_voxels(displacement, working), Linear(matrix)))
+
+
+def _halved(grid: WorkingGrid) -> WorkingGrid:
+    """The same place in twice as many voxels an axis."""
+    (x, y, z), (a, b, c) = grid.shape, grid.spacing
+    return WorkingGrid((2 * x, 2 * y, 2 * z), (a / 2, b / 2, c / 2))
 
 
 def _around_brain(image, affine, grid: WorkingGrid) -> Float[Array, "4 4"]:

@@ -60,6 +60,19 @@ def _box_mean(image, width: int):
     return image / width**spatial
 
 
+def maximum(image: Float[Array, "*space c"], width: int) -> Float[Array, "*space c"]:
+    """Largest value in a cube of odd `width`, of values that are 0 or above."""
+    return stencil(lambda image: _maximum(image, width), width // 2, [image])
+
+
+def _maximum(image, width: int):
+    for axis in range(image.ndim - 1):
+        window = [1] * image.ndim
+        window[axis] = width
+        image = lax.reduce_window(image, -np.inf, lax.max, window, (1,) * image.ndim, "SAME")
+    return image
+
+
 def gradient(image: Float[Array, "*space c"]) -> tuple[Float[Array, "*space c"], ...]:
     """Central differences, per voxel, one array for each spatial axis.
 

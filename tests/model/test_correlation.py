@@ -13,6 +13,8 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig
 from drivenmorph_jax.model.correlation import (
     Seen,
+    comparison,
+    compressible,
     correlation_demons,
     correlation_force,
     init_correlation,
@@ -55,7 +57,16 @@ def compiled(cfg: ModelConfig):
         start = jnp.zeros((*fixed.shape[:3], 3), jnp.float32)
         params = init_correlation(cfg) if params is None else params
         level = len(cfg.correlation_iterations) - 1
-        return correlation_demons(params, fixed, moving, start, cfg, level=level, ignored=ignored)
+        return correlation_demons(
+            params,
+            fixed,
+            moving,
+            start,
+            cfg,
+            iterations=cfg.correlation_iterations[level],
+            level=level,
+            ignored=ignored,
+        )
 
     return jax.jit(run)
 
@@ -96,6 +107,32 @@ def test_it_finds_what_deformed_the_image_and_nothing_where_nothing_did(images):
     assert jnp.abs(found.driving_force).max() > 0
     still = compiled(CFG)(fixed, fixed)
     assert jnp.abs(still.displacement).max() < 0.02 * before
+
+
+@pytest.mark.parametrize(("volume", "left"), [(1.5, 1.0), (0.3, 1.0), (0.125, 0.5), (0.04, 0.0)])
+def test_the_force_fades_where_tissue_is_compressed(volume, left):
+    x = jnp.arange(SHAPE[0], dtype=jnp.float32)[:, None, None, None]
+    squeeze = jnp.zeros((*SHAPE, 3)).at[..., :1].add((volume - 1) * x)
+    found = compressible(squeeze, comparison(CFG))
+    assert found.shape == (*SHAPE, 1)
+    np.testing.assert_allclose(found[2:-2, 2:-2, 2:-2], left, atol=1e-5)
+    # One fold takes the force from its neighbours, and from nobody else.
+    bump = jnp.zeros((*SHAPE, 3)).at[12, 12, 12, 0].set(3.0)
+    folded = np.argwhere(np.asarray(jacobian_determinant(bump)) <= 0)
+    near = np.abs(np.indices(SHAPE).reshape(3, 1, -1) - folded.T[..., None]).max(0).min(0)
+    gone = np.asarray(compressible(bump, comparison(CFG))).reshape(-1)
+    assert (gone[near <= 1] == 0).all() and (gone[near > 3] == 1).all()
+
+
+def test_unlike_images_do_not_fold_the_map(images):
+    """Two brains of noise: nothing to be found, and each force pulls its own way."""
+    fixed, _, _ = images
+    noise = [
+        jnp.where(fixed != 0, 2 + gaussian_smooth(jax.random.normal(key, fixed.shape), 1.0), 0)
+        for key in jax.random.split(jax.random.key(3))
+    ]
+    volume = jacobian_determinant(compiled(CFG)(*noise).displacement)
+    assert volume.min() < 0.5 and (volume <= 0).mean() < 1e-3
 
 
 def test_across_contrasts_it_compares_self_similarities_at_half_the_resolution():
@@ -185,7 +222,10 @@ def test_in_the_network_it_comes_last_coarse_to_fine(tiny, params, pair, compile
     jax.tree.map(np.testing.assert_array_equal, found.levels, plain.levels)
     u = plain.displacement
     for level, result in zip((1, 0), found.correlation, strict=True):
-        alone = correlation_demons(init_correlation(cfg), *pair, u, cfg, level=level)
+        count = cfg.correlation_iterations[level]
+        alone = correlation_demons(
+            init_correlation(cfg), *pair, u, cfg, iterations=count, level=level
+        )
         np.testing.assert_allclose(result.displacement, alone.displacement, atol=1e-4)
         assert jnp.abs(result.displacement - u).max() > 0.01
         sizes = tuple(-(-n // 2**level) for n in pair[0].shape[:3])
@@ -204,7 +244,7 @@ def test_it_can_be_trained_through(tiny, params, pair):
 
     @jax.jit
     def loss(layer):
-        return jnp.sum(correlation_demons(layer, *pair, start, cfg).displacement ** 2)
+        return jnp.sum(correlation_demons(layer, *pair, start, cfg, iterations=2).displacement ** 2)
 
     layer = init_correlation(CFG)
     gradient = jax.jit(jax.grad(loss))(layer)

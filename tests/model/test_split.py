@@ -63,7 +63,9 @@ def test_iterations_of_correlation(sees, brain):
     def both_levels(params, fixed, moving):
         u = jnp.zeros((*fixed.shape[:3], 3))
         for level in (1, 0):
-            u = correlation_demons(params, fixed, moving, u, cfg, level=level).displacement
+            u = correlation_demons(
+                params, fixed, moving, u, cfg, iterations=2, level=level
+            ).displacement
         return u
 
     pair = [brain(seed, SHAPE) for seed in (1, 2)]

@@ -1,5 +1,7 @@
 """The pure function on arrays and affines: what the files' pipeline finds, and its derivatives."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,32 @@ def test_it_is_the_registration_of_the_files(case, solve):
     deformation = moved - (points @ found.matrix[:3, :3].T + found.matrix[:3, 3])
     assert np.linalg.norm(deformation, axis=-1).max() > 0.5
     assert np.linalg.norm(moved - expected, axis=-1).max() < 0.05
+
+
+def test_it_goes_on_finer_as_the_files_do():
+    fixed, moving = brain("plain"), brain("plain", other=True)
+    cfg = dataclasses.replace(CONFIG, correlation_iterations=(2,))
+    grid = WorkingGrid((24, 24, 24), tuple(2 * np.asarray(fixed.spacing)))
+    params = init(jax.random.key(0), cfg)
+    method = network_method(Pretrained(params, cfg, grid.spacing, grid.shape, "random", ""))
+    found = register_volumes(fixed, moving, method, initial_affine=np.eye(4))
+    assert found.working.grid.shape == (48, 48, 48)
+    operands = [jnp.asarray(v, jnp.float32) for v in (fixed.data, moving.data)]
+    affines = [jnp.asarray(v.affine, jnp.float32) for v in (fixed, moving)]
+    maps = [
+        jax.jit(
+            lambda *a, finer=finer: register_in_world(
+                params, *a, cfg, grid=grid, matrix=jnp.eye(4), finer=finer
+            )
+        )(*operands, *affines)
+        for finer in (False, True)
+    ]
+    voxels = np.argwhere(fixed.data != 0)[::37]
+    points = voxels @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    coarse, fine = (np.asarray(m(jnp.asarray(points, jnp.float32))) for m in maps)
+    expected = points + found.displacement[tuple(voxels.T)]
+    assert np.linalg.norm(fine - expected, axis=-1).max() < 0.05
+    assert np.linalg.norm(coarse - fine, axis=-1).max() > 0.2
 
 
 def test_the_downstream_loss_has_a_gradient_in_both_images(case, solve):

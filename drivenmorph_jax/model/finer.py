@@ -1,0 +1,56 @@
+"""Images twice as fine as the network: the last iterations at the resolution of the images.
+
+A network registers at the resolution that it was trained at. What finer images show beyond that is
+left to iterations driven by their local correlation, which take no training.
+"""
+
+from jaxtyping import Array, Float
+
+from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.correlation import comparison, correlation_demons, correlation_layers
+from drivenmorph_jax.model.drivenmorph import Params
+from drivenmorph_jax.model.ignored import Ignored
+from drivenmorph_jax.spatial.resize import upsample_displacement
+
+
+def finer_iterations(cfg: ModelConfig) -> int:
+    """How many an architecture takes on a grid of half its spacing: 0 where it has no iterations
+    driven by correlation at its own finest level, or compares images whose contrasts differ."""
+    return comparison(cfg).finer_iterations if 0 in correlation_layers(cfg) else 0
+
+
+def register_finer(
+    params: Params,
+    fixed: Float[Array, "d h w 1"],
+    moving: Float[Array, "d h w 1"],
+    displacement: Float[Array, "d2 h2 w2 3"],
+    cfg: ModelConfig,
+    *,
+    ignored: Ignored | None = None,
+    remat: Remat = "iterations",
+) -> Float[Array, "d h w 3"]:
+    """What `register` found at half the resolution, continued on the images' own grid.
+
+    The constants are those of the network's own resolution, in voxels of this one.
+
+    Args:
+      params: of the whole network.
+      fixed, moving: on one grid, background exactly 0.
+      displacement: of `register`, on the grid of `downsample(fixed)`, its voxels.
+      cfg: the architecture; `finer_iterations` of it are not 0.
+      ignored: where the images are not to be compared, on their grid.
+      remat: see `register`.
+
+    Returns:
+      The displacement in voxels of the images' grid.
+    """
+    return correlation_demons(
+        params["demons"][correlation_layers(cfg)[0]],
+        fixed,
+        moving,
+        upsample_displacement(displacement, fixed.shape[:3]),
+        cfg,
+        iterations=finer_iterations(cfg),
+        ignored=ignored,
+        remat=remat,
+    ).displacement
