@@ -132,7 +132,7 @@ def finisher(found: Pretrained) -> Callable[[ndarray, ndarray, ndarray], ndarray
     @jax.jit
     def traced(params: Any, fixed: Any, moving: Any, start: Any) -> Any:
         pair = fixed[..., None], moving[..., None]
-        return register_finer(params, *pair, start, found.config)
+        return register_finer(params, *pair, start, found.config).displacement
 
     return lambda fixed, moving, start: np.asarray(traced(found.params, fixed, moving, start))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from drivenmorph_jax.model import encode as encode
     from drivenmorph_jax.model import init as init
     from drivenmorph_jax.model import register as register
+    from drivenmorph_jax.model import register_finer as register_finer
     from drivenmorph_jax.pipeline.pretrained import load_pretrained as load_pretrained
     from drivenmorph_jax.pipeline.world_registration import register_in_world as register_in_world
     from drivenmorph_jax.spatial.fields import compose as compose
@@ -59,6 +60,7 @@ _MODULES = {
         "encode",
         "init",
         "register",
+        "register_finer",
     ),
     "pipeline.pretrained": ("load_pretrained",),
     "pipeline.world_registration": ("register_in_world",),

@@ -253,6 +253,7 @@ def corrupt(folder: Path) -> Path:
         (corrupt, ["--checkpoint", "weights"], "damaged"),
         (None, ["--checkpoint", "none", *DEMONS], "has no weights"),
         (None, ["--weights", "brain-any", *DEMONS], "has no weights: leave out --weights"),
+        (None, ["--fast", *DEMONS], "--fast is of the network: leave it out"),
         (None, ["--weights", "brain-t3"], "no weights 'brain-t3' in this package"),
         (None, ["--method", "magic"], "invalid choice"),
         (None, ["--no-such-option"], "unrecognized arguments"),

@@ -36,7 +36,8 @@ registered is noted, and the others go on. Written after every pair:
   results.csv    a row a pair: status, verdict, Dice, correlation, folding, error
   index.html     the same to look at, with pictures and links to the reports
 
-The network is compiled once for all pairs; Demons once for each size of brain.
+The network is compiled once for all pairs (and once more for a finer grid);
+Demons once for each size of brain.
 
 A run that was stopped goes on with --resume: it leaves out what is there of the
 same files (by path, none changed since), method, weights, settings and version

@@ -14,8 +14,8 @@ from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.progress import silent
 
 _DESCRIPTION = """\
-Register two brain images, as `drivenmorph register` does, and ask what their
-driving force explains. Written to the output folder, all or nothing:
+Register two brain images, as `drivenmorph register --fast` does, and ask what
+their driving force explains. Written to the output folder, all or nothing:
 
   explain.txt    in plain words: what holds by construction, what was measured
   explain.json   all figures

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_method_options(parser: Any, *, refine: bool = True) -> None:
-    """The method, its weights, and the refinement after it, if the command has one."""
+    """The method, its weights, and what comes after it, if the command has a use for that."""
     parser.add_argument(
         "--method",
         choices=("drivenmorph", "demons"),
@@ -36,11 +36,6 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
     )
     parser.set_defaults(refine=0, similarity=None, fast=False)
     if refine:
-        parser.add_argument(
-            "--fast",
-            action="store_true",
-            help="stay at the network's resolution (2 mm) where both images are finer: less exact",
-        )
         _add_refinement_options(parser)
     parser.add_argument(
         "--regularity",
@@ -55,12 +50,20 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
 
 def _add_refinement_options(parser: Any) -> None:
     parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="stay at the network's resolution, of released weights 2 mm; without it, weights for "
+        "one contrast go on at half of that where both images are as fine (in less than a quarter "
+        "of the time, and less exact)",
+    )
+    parser.add_argument(
         "--refine",
         type=int,
         default=0,
         metavar="N",
         help="improve the result for this pair alone by N iterations of gradient descent (such as "
-        "50); what it minimises never ends higher than it started",
+        "50), at the network's resolution, before what is done on a finer grid; what it minimises "
+        "never ends higher than it started",
     )
     parser.add_argument(
         "--similarity",

@@ -37,8 +37,8 @@ class Comparison(NamedTuple):
       scale: the step that a force of 1 makes.
       fluid_sigma, diffusion_sigma: widths of the smoothings.
       finer_iterations: on a grid of half the spacing, for images that are as fine; 0: none.
-      least_volume, small_volume: of tissue of volume 1, compressed to the second the force begins
-        to fade, to the first there is none left.
+      small_volume: the force begins to fade where tissue is compressed to this share of its volume.
+      least_volume: and to this there is no force left.
     """
 
     windows: tuple[int, ...]
@@ -54,7 +54,8 @@ class Comparison(NamedTuple):
         return self.windows[min(level, len(self.windows) - 1)]
 
 
-# Chosen on held-out training subjects: see docs/experiments.md.
+# Chosen on held-out training subjects, what is finer on painted label maps: see
+# docs/experiments.md.
 _ONE_CONTRAST = Comparison(
     windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35, finer_iterations=20
 )
@@ -161,7 +162,11 @@ def compressible(displacement: Float[Array, "d h w 3"], how: Comparison) -> Floa
 
     Of a voxel and its neighbours the most compressed one counts. Without a force the displacement
     only gets smoother there, so that the map need not be smooth everywhere for folds in a few
-    places (docs/experiments.md).
+    places (docs/experiments.md). No derivative passes through it.
+
+    Args:
+      displacement: u, voxels.
+      how: names the two shares.
     """
     volume = jacobian_determinant(jax.lax.stop_gradient(displacement))[..., None]
     spent = (how.small_volume - volume) / (how.small_volume - how.least_volume)

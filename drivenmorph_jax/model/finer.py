@@ -7,7 +7,12 @@ left to iterations driven by their local correlation, which take no training.
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
-from drivenmorph_jax.model.correlation import comparison, correlation_demons, correlation_layers
+from drivenmorph_jax.model.correlation import (
+    CorrelationResult,
+    comparison,
+    correlation_demons,
+    correlation_layers,
+)
 from drivenmorph_jax.model.drivenmorph import Params
 from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.spatial.resize import upsample_displacement
@@ -28,7 +33,7 @@ def register_finer(
     *,
     ignored: Ignored | None = None,
     remat: Remat = "iterations",
-) -> Float[Array, "d h w 3"]:
+) -> CorrelationResult:
     """What `register` found at half the resolution, continued on the images' own grid.
 
     The constants are those of the network's own resolution, in voxels of this one.
@@ -42,15 +47,24 @@ def register_finer(
       remat: see `register`.
 
     Returns:
-      The displacement in voxels of the images' grid.
+      The displacement and the sum of the forces, in voxels of the images' grid.
+
+    Raises:
+      ValueError: the architecture has no such iterations.
     """
+    iterations = finer_iterations(cfg)
+    if not iterations:
+        raise ValueError(
+            "an architecture for any contrast, or without correlation_iterations at its finest "
+            "level, does not go on at a finer one"
+        )
     return correlation_demons(
         params["demons"][correlation_layers(cfg)[0]],
         fixed,
         moving,
         upsample_displacement(displacement, fixed.shape[:3]),
         cfg,
-        iterations=finer_iterations(cfg),
+        iterations=iterations,
         ignored=ignored,
         remat=remat,
-    ).displacement
+    )

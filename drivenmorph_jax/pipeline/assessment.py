@@ -15,8 +15,8 @@ from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.pipeline.summary import Summary
 from drivenmorph_jax.pipeline.working_space import WorkingPair
 
-# Voxels of the working grid that are left out at the brain's edge, where background mixes in.
-_RIM = 2
+# Millimetres that are left out at the brain's edge, where background mixes in.
+_RIM = 4.0
 
 
 def assess(
@@ -51,7 +51,8 @@ def outline_overlap(pair: WorkingPair) -> float:
 def tissue_correlation(pair: WorkingPair) -> float | None:
     """Correlation where both brains are, without the rim; None where nothing is left."""
     both = (pair.fixed != 0) & (pair.moving != 0)
-    both = np.asarray(ndimage.binary_erosion(both, iterations=_RIM), bool)
+    spacing = np.linalg.norm(pair.grid.affine[:3, :3], axis=0).mean()
+    both = np.asarray(ndimage.binary_erosion(both, iterations=max(round(_RIM / spacing), 1)), bool)
     fixed, moving = pair.fixed[both], pair.moving[both]
     if len(fixed) < 2 or np.ptp(fixed) == 0 or np.ptp(moving) == 0:
         return None

@@ -16,7 +16,7 @@ from drivenmorph_jax.evaluation.force_study import (
 )
 from drivenmorph_jax.evaluation.force_words import in_words
 from drivenmorph_jax.images.writing import write_atomically
-from drivenmorph_jax.pipeline.methods import Method
+from drivenmorph_jax.pipeline.methods import Method, at_own_resolution
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import register_volumes
 from drivenmorph_jax.pipeline.scans import PathLike, read_scans
@@ -48,7 +48,8 @@ def explain_files(
     Args:
         fixed, moving: images (NIfTI, MGH), brain-extracted or with a mask.
         output: the folder, for `FILES`.
-        method: `network_method(...)` or `demons_method(...)`.
+        method: `network_method(...)` or `demons_method(...)`; it is explained at its own
+            resolution.
         fixed_mask, moving_mask: not 0 in the brain; outside it the image becomes 0.
         overwrite: replace earlier results in the folder.
         command: to be kept in the document.
@@ -61,8 +62,7 @@ def explain_files(
         InputError: an input cannot be used, or the output cannot be written.
     """
     stages = Stages(say)
-    # At the network's own resolution: its force is what is explained.
-    method = method._replace(solve=with_all_force(method.solve), finish=None)
+    method = at_own_resolution(method._replace(solve=with_all_force(method.solve)))
     with output_folder(output, overwrite=overwrite, names=FILES) as folder:
         with stages.stage("read", f"reading {fixed} (fixed) and {moving} (moving)"):
             scans = read_scans(fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask)

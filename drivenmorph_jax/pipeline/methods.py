@@ -93,9 +93,9 @@ def network_method(
         pair = fixed[..., None], moving[..., None]
         return _run_finer(params, *pair, ignored, displacement, cfg=cfg)
 
-    count = finer_iterations(cfg) if finer else 0
+    finer = finer and finer_iterations(cfg) > 0
     details = {"weights": pretrained.source, "sha256": pretrained.sha256}
-    details |= {"finer_iterations": count} if count else {}
+    details |= {"goes_on_finer": True} if finer else {}
     return Method(
         "drivenmorph",
         pretrained.spacing,
@@ -104,7 +104,7 @@ def network_method(
         details | _told(regularity),
         smoothing_voxels=smoothing_width(network_smoothing(params, cfg)),
         any_contrast=cfg.sees == "mind",
-        finish=finish if count else None,
+        finish=finish if finer else None,
     )
 
 
@@ -132,7 +132,10 @@ def demons_method(
 def refined_method(
     method: Method, cfg: RefineConfig, *, progress: Progress | None = None
 ) -> Method:
-    """A method, and after it the refinement of each pair on its own."""
+    """A method, and after it the refinement of each pair on its own, on the method's working grid.
+
+    What the method does on a finer one comes after that; across contrasts it is left out.
+    """
 
     def solve(fixed, moving, ignored) -> Registration:
         registration = method.solve(fixed, moving, ignored)
@@ -141,12 +144,21 @@ def refined_method(
         found = refine(start, *pair, cfg, ignored=ignored, progress=progress)
         return registration._replace(displacement=found.displacement)
 
+    any_contrast = method.any_contrast or cfg.loss.similarity in ("mi", "mind")
+    if any_contrast:
+        method = at_own_resolution(method)
     return method._replace(
         name=f"{method.name}, refined",
         solve=solve,
         details=method.details | {"refinement": dataclasses.asdict(cfg)},
-        any_contrast=method.any_contrast or cfg.loss.similarity in ("mi", "mind"),
+        any_contrast=any_contrast,
     )
+
+
+def at_own_resolution(method: Method) -> Method:
+    """The method without what it does on a finer grid."""
+    details = {name: value for name, value in method.details.items() if name != "goes_on_finer"}
+    return method._replace(finish=None, details=details)
 
 
 def _told(regularity: float) -> dict[str, Any]:
@@ -176,7 +188,7 @@ def _run_network(params: Params, fixed, moving, ignored, *, cfg: ModelConfig) ->
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _run_finer(params: Params, fixed, moving, ignored, displacement, *, cfg: ModelConfig):
-    return register_finer(params, fixed, moving, displacement, cfg, ignored=ignored)
+    return register_finer(params, fixed, moving, displacement, cfg, ignored=ignored).displacement
 
 
 @functools.partial(jax.jit, static_argnames="cfg")

@@ -56,10 +56,9 @@ def register_volumes(
 ) -> Registered:
     """Register two brain-extracted images of any orientation, spacing and shape.
 
-    An affine from the brains' centres, then the method on its working grid (a finer one where both
-    images are finer and the method goes on there), then both as one
-    displacement on the fixed image's own grid, through which the moving image is sampled once
-    (linear).
+    An affine from the brains' centres, then the method on its working grid (finer where both images
+    are, and the method goes on there), then both as one displacement on the fixed image's own grid,
+    through which the moving image is sampled once (linear).
 
     Args:
         fixed, moving: background exactly 0.
@@ -74,8 +73,9 @@ def register_volumes(
     """
     stages = stages or Stages()
     straight = canonical(fill(fixed, fixed_lesion)), canonical(fill(moving, moving_lesion))
-    method = at_resolution_of(method, *straight)
     grid = choose_grid(straight[0], spacing=method.spacing, least_shape=method.least_shape)
+    solve, grid = at_resolution_of(method, grid, *straight)
+    method = method._replace(solve=solve)
     matrix, alignment = _affine(straight, initial_affine, stages)
     shape = " x ".join(str(size) for size in grid.shape)
     with stages.stage("prepare", f"resampling both to the working grid of {shape} voxels"):

@@ -5,30 +5,35 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.images import Volume
+from drivenmorph_jax.images import Grid, Volume
 from drivenmorph_jax.model import Ignored, Registration
 from drivenmorph_jax.pipeline.methods import Finish, Method, Solve
+from drivenmorph_jax.pipeline.working_space import finer_grid
 from drivenmorph_jax.spatial.resize import downsample
 
-# A voxel this much larger than the finer grid's still counts as as fine: T1 slices of 1.2 mm do.
+# A voxel this much larger than that of the finer grid is near enough: T1 slices of 1.2 mm to 1 mm.
 _NEARLY = 1.25
 
 
-def at_resolution_of(method: Method, *images: Volume) -> Method:
-    """The method on a grid of half its spacing, where it has a use for that and all images are as
-    fine along every axis; else the method as it is."""
-    if method.finish is None or method.spacing is None:
-        return method
-    x, y, z = (size / 2 for size in method.spacing)
-    if max(max(image.spacing) for image in images) > _NEARLY * max(x, y, z):
-        return method
-    shape = method.least_shape
-    return method._replace(
-        spacing=(x, y, z),
-        least_shape=None if shape is None else (2 * shape[0], 2 * shape[1], 2 * shape[2]),
-        solve=_finished(method.solve, method.finish),
-        finish=None,
-    )
+def at_resolution_of(
+    method: Method, grid: Grid, fixed: Volume, moving: Volume
+) -> tuple[Solve, Grid]:
+    """How to solve a pair, and on which grid: as the method does, or finer.
+
+    Finer, on a grid of half the spacing, if the method goes on there and both images are as fine
+    along every axis.
+
+    Args:
+        method: has solved on `grid` alone so far.
+        grid: its working grid for this fixed image.
+        fixed, moving: with axes R, A, S.
+    """
+    target = np.linalg.norm(grid.affine[:3, :3], axis=0) / 2
+    fine = all((image.spacing <= _NEARLY * target).all() for image in (fixed, moving))
+    finer = finer_grid(fixed, grid) if fine else None
+    if method.finish is None or finer is None:
+        return method.solve, grid
+    return _finished(method.solve, method.finish), finer
 
 
 def _finished(solve: Solve, finish: Finish) -> Solve:
@@ -37,9 +42,8 @@ def _finished(solve: Solve, finish: Finish) -> Solve:
     def solve_finer(fixed, moving, ignored: Ignored | None) -> Registration:
         half = ignored and Ignored(*(downsample(share) for share in ignored))
         found = solve(_halved(fixed), _halved(moving), half)
-        return found._replace(
-            displacement=finish(fixed, moving, ignored, np.asarray(found.displacement))
-        )
+        displacement = finish(fixed, moving, ignored, np.asarray(found.displacement))
+        return found._replace(displacement=displacement)
 
     return solve_finer
 

@@ -73,6 +73,16 @@ def choose_grid(fixed: Volume, *, spacing: Spacing | None, least_shape: Shape | 
     return working_grid(fixed, step, shape=(x, y, z))
 
 
+def finer_grid(fixed: Volume, grid: Grid) -> Grid | None:
+    """A grid of half the spacing and twice the shape around the same brain; None where it would be
+    too large. Its points are on the image's own voxels where a grid of that spacing has them."""
+    x, y, z = (2 * size for size in grid.shape)
+    if max(x, y, z) > _MOST_VOXELS:
+        return None
+    a, b, c = (float(step) / 2 for step in np.linalg.norm(grid.affine[:3, :3], axis=0))
+    return working_grid(fixed, (a, b, c), shape=(x, y, z))
+
+
 def to_working_space(
     fixed: Volume, moving: Volume, matrix: Float[ndarray, "4 4"], grid: Grid
 ) -> WorkingPair:

@@ -56,6 +56,9 @@ def register_in_world(
       similarity: of that search: "mi" for any contrasts, "ncc" for one.
       finer: go on at half the spacing of the working grid (`register_finer`), as the command does
         where both images are that fine.
+
+    Raises:
+      ValueError: `finer`, with a network that does not go on there.
     """
     if matrix is None:
         matrix = align(fixed, moving, fixed_affine, moving_affine, similarity=similarity).matrix
@@ -68,7 +71,7 @@ def register_in_world(
     )
     if finer:
         half = register(params, downsample(pair[0]), downsample(pair[1]), cfg).displacement
-        displacement = register_finer(params, *pair, half, cfg)
+        displacement = register_finer(params, *pair, half, cfg).displacement
     else:
         displacement = register(params, *pair, cfg).displacement
     return WorldMap((from_voxels(displacement, working), Linear(matrix)))

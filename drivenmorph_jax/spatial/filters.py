@@ -1,4 +1,4 @@
-"""Separable linear filters. The image is 0 beyond its grid, as a brain's background is."""
+"""Separable filters. The image is 0 beyond its grid, as a brain's background is."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +61,8 @@ def _box_mean(image, width: int):
 
 
 def maximum(image: Float[Array, "*space c"], width: int) -> Float[Array, "*space c"]:
-    """Largest value in a cube of odd `width`, of values that are 0 or above."""
+    """Largest value in a cube of odd `width`, of values of 0 or above: what lies beyond the grid is
+    0, or nothing."""
     return stencil(lambda image: _maximum(image, width), width // 2, [image])
 
 

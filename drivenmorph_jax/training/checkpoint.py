@@ -162,11 +162,13 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait, then let go of the folder."""
-        with self._failing_clearly():
-            self._manager.close()
-        if self._has_failed and is_lead():
-            # Orbax writes in several threads: one may have gone on after another had failed.
-            remove_unfinished(self.folder)
+        try:
+            with self._failing_clearly():
+                self._manager.close()
+        finally:
+            if self._has_failed and is_lead():
+                # Orbax writes in several threads: one may have gone on after another had failed.
+                remove_unfinished(self.folder)
 
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:

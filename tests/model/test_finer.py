@@ -30,7 +30,7 @@ PARAMS = {"demons": {"correlation_0": LAYER}}
 
 @jax.jit
 def finer(fixed, moving, displacement, ignored=None):
-    return register_finer(PARAMS, fixed, moving, displacement, CFG, ignored=ignored)
+    return register_finer(PARAMS, fixed, moving, displacement, CFG, ignored=ignored).displacement
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,9 @@ def test_which_architectures_go_on():
     assert finer_iterations(ModelConfig()) == 0
     assert finer_iterations(ModelConfig(correlation_iterations=(0, 5))) == 0
     assert finer_iterations(ModelConfig(sees="mind", correlation_iterations=(10, 40))) == 0
+    image = jnp.ones((4, 4, 4, 1))
+    with pytest.raises(ValueError, match="does not go on at a finer one"):
+        register_finer(PARAMS, image, image, jnp.zeros((2, 2, 2, 3)), ModelConfig())
 
 
 @pytest.mark.slow
@@ -123,7 +126,7 @@ def test_after_the_network_in_one_program_with_a_gradient(case):
     def slope(params):
         small = (downsample(image) for image in (fixed, moving))
         found = register(params, *small, cfg).displacement
-        whole = register_finer(params, fixed, moving, found, cfg)
+        whole = register_finer(params, fixed, moving, found, cfg).displacement
         return ((warp(moving, whole) - fixed) ** 2).mean()
 
     norms = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope(params))]

@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.model import Ignored, ModelConfig, Registration
 from drivenmorph_jax.model.correlation import with_correlation
+from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import (
     RefineConfig,
     demons_method,
@@ -17,10 +19,13 @@ from drivenmorph_jax.pipeline import (
 )
 from drivenmorph_jax.pipeline.methods import Method
 from drivenmorph_jax.pipeline.resolution import at_resolution_of
+from drivenmorph_jax.pipeline.working_space import choose_grid
 
 
 def image(*spacing: float) -> Volume:
-    return Volume(np.ones((4, 4, 4), np.float32), np.diag([*spacing, 1.0]))
+    """A cube of 60 mm."""
+    shape = [round(60 / size) for size in spacing]
+    return Volume(np.ones(shape, np.float32), np.diag([*spacing, 1.0]))
 
 
 def method(**changes) -> Method:
@@ -40,6 +45,14 @@ def method(**changes) -> Method:
     return made._replace(**changes)
 
 
+def resolved(made: Method, fixed: Volume, moving: Volume | None = None):
+    """The way to solve, the spacing, and the shape that are chosen for two images."""
+    grid = choose_grid(fixed, spacing=made.spacing, least_shape=made.least_shape)
+    solve, chosen = at_resolution_of(made, grid, fixed, fixed if moving is None else moving)
+    spacing = np.linalg.norm(chosen.affine[:3, :3], axis=0)
+    return solve, tuple(spacing.round(3).tolist()), chosen
+
+
 @pytest.mark.parametrize(
     ("fixed", "moving", "spacing"),
     [
@@ -51,9 +64,34 @@ def method(**changes) -> Method:
     ],
 )
 def test_the_finer_grid_is_for_two_images_that_are_as_fine(fixed, moving, spacing):
-    chosen = at_resolution_of(method(), image(*fixed), image(*moving))
-    assert chosen.spacing == (spacing,) * 3
-    assert chosen.least_shape == ((16, 20, 16) if spacing == 1 else (8, 10, 8))
+    _, chosen, grid = resolved(method(), image(*fixed), image(*moving))
+    assert chosen == (spacing,) * 3
+    coarse = choose_grid(image(*fixed), spacing=(2.0, 2.0, 2.0), least_shape=method().least_shape)
+    assert grid.shape == tuple(size * 2 // spacing for size in coarse.shape)
+
+
+def test_every_axis_counts():
+    slices = method(spacing=(1.0, 1.0, 3.0))
+    assert resolved(slices, image(0.5, 0.5, 1.5))[1] == (0.5, 0.5, 1.5)
+    assert resolved(slices, image(1, 1, 1.5))[1] == (1, 1, 3)
+
+
+def test_points_of_the_finer_grid_are_the_images_own_voxels():
+    fixed = image(1, 1, 1)
+    _, _, grid = resolved(method(), fixed)
+    voxels = np.linalg.inv(fixed.affine) @ grid.affine[:, 3]
+    np.testing.assert_allclose(voxels, voxels.round(), atol=1e-6)
+
+
+def test_what_is_judged_is_the_brain_in_mm_and_a_grid_too_large_stays_coarse():
+    """Stray voxels that span 270 mm fit a grid of 2 mm; a brain of 14 mm fits neither."""
+    wide = np.zeros((270, 60, 60), np.float32)
+    wide[[0, -1]] = 1
+    stray = Volume(wide, np.eye(4))
+    solve, spacing, _ = resolved(method(), stray)
+    assert spacing == (2, 2, 2) and solve is not None
+    with pytest.raises(InputError, match="too little to register"):
+        resolved(method(), Volume(np.ones((14, 14, 14), np.float32), np.eye(4)))
 
 
 def test_a_method_without_use_for_it_stays_as_it_is():
@@ -61,28 +99,33 @@ def test_a_method_without_use_for_it_stays_as_it_is():
     mind = ModelConfig(sees="mind", correlation_iterations=(10, 40))
     found = load_pretrained()
     any_contrast = found._replace(config=mind, params=with_correlation(found.params, mind))
+    going_on = network_method(found)
+    across = RefineConfig(2, LossConfig(similarity="mi"))
     for made in (
         method(finish=None),
-        method(spacing=None),
+        method(spacing=None, finish=None),
         demons_method(),
         network_method(found, finer=False),
         network_method(any_contrast),
+        refined_method(going_on, across),
     ):
-        assert at_resolution_of(made, fine, fine) is made
-    going_on = network_method(found)
-    assert at_resolution_of(going_on, fine, fine).spacing == (1, 1, 1)
-    assert going_on.details["finer_iterations"] > 0
-    refined = refined_method(going_on, RefineConfig(2))
-    assert at_resolution_of(refined, fine, fine).spacing == (1, 1, 1)
+        own = made.spacing or (1, 1, 1)
+        solve, spacing, _ = resolved(made, fine)
+        assert solve is made.solve and spacing == own
+        assert made.finish is None
+    for made in (going_on, refined_method(going_on, RefineConfig(2))):
+        assert resolved(made, fine)[1] == (1, 1, 1)
+        assert made.details["goes_on_finer"] is True
+    assert "goes_on_finer" not in network_method(found, finer=False).details
 
 
 @pytest.mark.parametrize("shape", [(16, 20, 16), (15, 12, 9)])
 def test_solved_at_half_the_resolution_and_finished_at_the_whole(shape):
-    chosen = at_resolution_of(method(), image(1, 1, 1))
+    solve, _, _ = resolved(method(), image(1, 1, 1))
     fixed = np.ones(shape, np.float32)
     share = jnp.ones((*shape, 1))
     for ignored in (None, Ignored(share, share)):
-        found = chosen.solve(fixed, fixed, ignored)
+        found = solve(fixed, fixed, ignored)
         mean = float(found.displacement.mean())
         assert found.displacement.shape == (*shape, 3)
         # Halves of odd axes are padded with background.

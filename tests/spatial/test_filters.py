@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy import ndimage
 
-from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient
+from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient, maximum
 
 
 def _field(shape, channels=3, seed=0):
@@ -22,6 +22,15 @@ def test_gaussian_is_scipys(shape, sigma):
     widths = ((sigma**2 + 1e-4) ** 0.5,) * len(shape) + (0,)
     expected = ndimage.gaussian_filter(field, widths, mode="constant", truncate=12)
     np.testing.assert_allclose(gaussian_smooth(field, sigma), expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (8, 9, 10), (1, 2, 5)])
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_maximum_is_scipys(shape, width):
+    field = np.abs(_field(shape))
+    size = (width,) * len(shape) + (1,)
+    expected = ndimage.maximum_filter(field, size, mode="constant")
+    np.testing.assert_array_equal(maximum(field, width), expected)
 
 
 def test_gaussian_of_width_zero_is_the_identity():
