@@ -53,8 +53,8 @@ def _add_refinement_options(parser: Any) -> None:
         "--fast",
         action="store_true",
         help="stay at the network's resolution, of released weights 2 mm; without it, weights for "
-        "one contrast go on at half of that where both images are as fine (in less than a quarter "
-        "of the time, and less exact)",
+        "one contrast go on at half of that where both images are as fine (less than half of the "
+        "time, less exact)",
     )
     parser.add_argument(
         "--refine",
