@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
-from own_grid import finished_on_finer_grid, halvings, on_coarser_grid
+from own_grid import Finish, halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
@@ -122,11 +122,11 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
     count = 0 if name.endswith("_fast") else finer_iterations(found.config)
     if count and halvings(spacing, own) == 1:
         settings |= {"spacing": list(own), "finer_iterations": count}
-        return Entry(name, settings, finished_on_finer_grid(run, finisher(found)))
+        return Entry(name, settings, on_coarser_grid(run, 1, finisher(found)))
     return _at(name, settings, run, spacing, own)
 
 
-def finisher(found: Pretrained) -> Callable[[ndarray, ndarray, ndarray], ndarray]:
+def finisher(found: Pretrained) -> Finish:
     """`register_finer`, of arrays without channels, compiled for each shape."""
 
     @jax.jit

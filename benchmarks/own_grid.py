@@ -13,6 +13,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.spatial.resize import downsample, upsample_displacement
 
 Run = Callable[[ndarray, ndarray], tuple[ndarray, float]]
+Finish = Callable[[ndarray, ndarray, ndarray], ndarray]
 
 
 def halvings(spacing: Sequence[float], own: Sequence[float]) -> int:
@@ -31,38 +32,26 @@ def halvings(spacing: Sequence[float], own: Sequence[float]) -> int:
     return count
 
 
-def on_coarser_grid(run: Run, count: int) -> Run:
-    """The method on images halved `count` times by mean pooling; the seconds are of all of it."""
+def on_coarser_grid(run: Run, count: int, finish: Finish | None = None) -> Run:
+    """The method on images halved `count` times by mean pooling; the seconds are of all of it.
+
+    Args:
+      run: the method.
+      count: how often the images are halved.
+      finish: fixed, moving, and the displacement found on the halved grid, to one on the whole; by
+        default the displacement is interpolated.
+    """
     if not count:
         return run
+    finish = finish or (lambda fixed, moving, found: _double(found, fixed.shape, count))
     warm: set[tuple[int, ...]] = set()
 
     def carried(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
         if fixed.shape not in warm:  # Compiled outside the seconds.
-            _double(np.zeros((*_halve(fixed, count).shape, 3), np.float32), fixed.shape, count)
+            finish(fixed, moving, np.zeros((*_halve(fixed, count).shape, 3), np.float32))
             warm.add(fixed.shape)
         start = time.perf_counter()
         small = [_halve(image, count) for image in (fixed, moving)]
-        halved = time.perf_counter() - start
-        displacement, seconds = run(*small)
-        start = time.perf_counter()
-        result = _double(displacement, fixed.shape, count)
-        return result, halved + seconds + time.perf_counter() - start
-
-    return carried
-
-
-def finished_on_finer_grid(run: Run, finish: Callable[[ndarray, ndarray, ndarray], ndarray]) -> Run:
-    """The method on images halved once, then `finish` (fixed, moving, and the displacement found
-    on the halved grid) on the images as they are; the seconds are of both."""
-    warm: set[tuple[int, ...]] = set()
-
-    def carried(fixed: ndarray, moving: ndarray) -> tuple[ndarray, float]:
-        if fixed.shape not in warm:  # Compiled outside the seconds.
-            finish(fixed, moving, np.zeros((*_halve(fixed, 1).shape, 3), np.float32))
-            warm.add(fixed.shape)
-        start = time.perf_counter()
-        small = [_halve(image, 1) for image in (fixed, moving)]
         halved = time.perf_counter() - start
         displacement, seconds = run(*small)
         start = time.perf_counter()

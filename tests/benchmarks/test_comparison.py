@@ -62,3 +62,10 @@ def test_a_method_on_its_own_grid_sees_the_halved_images_and_answers_in_our_voxe
     np.testing.assert_allclose(displacement, np.broadcast_to([2, 4, 6], displacement.shape))
     assert seconds > 5
     assert on_coarser_grid(run, 0) is run
+
+    def finish(fixed, moving, found):
+        assert found.shape == (4, 3, 4, 3) and moving.shape == (8, 6, 7)
+        return fixed[..., None] + found.mean((0, 1, 2))
+
+    finished, _ = on_coarser_grid(run, 1, finish)(fixed, 2 * fixed)
+    np.testing.assert_allclose(finished, fixed[..., None] + np.float32([1, 2, 3]))

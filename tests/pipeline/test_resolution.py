@@ -29,7 +29,7 @@ def image(*spacing: float) -> Volume:
 
 
 def method(**changes) -> Method:
-    """One that tells what it was given: the shapes, and a displacement that counts calls."""
+    """One that checks the shapes it is given; its displacement tells who has made it."""
 
     def solve(fixed, moving, ignored):
         assert fixed.shape == moving.shape
@@ -87,9 +87,9 @@ def test_what_is_judged_is_the_brain_in_mm_and_a_grid_too_large_stays_coarse():
     """Stray voxels that span 270 mm fit a grid of 2 mm; a brain of 14 mm fits neither."""
     wide = np.zeros((270, 60, 60), np.float32)
     wide[[0, -1]] = 1
-    stray = Volume(wide, np.eye(4))
-    solve, spacing, _ = resolved(method(), stray)
-    assert spacing == (2, 2, 2) and solve is not None
+    made = method()
+    solve, spacing, _ = resolved(made, Volume(wide, np.eye(4)))
+    assert spacing == (2, 2, 2) and solve is made.solve
     with pytest.raises(InputError, match="too little to register"):
         resolved(method(), Volume(np.ones((14, 14, 14), np.float32), np.eye(4)))
 
@@ -149,4 +149,4 @@ def test_two_images_of_1_mm_are_brought_closer_than_at_2_mm(real_data, tmp_path)
     ]
     coarse, fine = (summary["dice"]["after"] for summary in summaries)
     assert fine > coarse + 0.01
-    assert summaries[1]["deformation"]["folding_percent"] < 0.05
+    assert summaries[1]["deformation"]["folding_percent"] < 0.01
