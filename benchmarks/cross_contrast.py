@@ -32,7 +32,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.objective.metrics import folding_percent
-from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained
+from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained, prolonged
 from drivenmorph_jax.pipeline.refinement import refine_config
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 
@@ -43,6 +43,7 @@ METHODS = {
     "ants_syn": "ANTs SyN, mutual information",
     "drivenmorph_network": "ours: brain-any, without correlation iterations",
     "drivenmorph": "ours: DrivenMorph, brain-any",
+    "drivenmorph_refined": "ours: brain-any, refined",
     "drivenmorph_mi": "ours: brain-any, refined by mutual information",
     "drivenmorph_mind": "ours: brain-any, refined by MIND",
 }
@@ -83,7 +84,9 @@ def make_entries(arguments: argparse.Namespace) -> list[Entry]:
         if name.startswith("drivenmorph"):
             similarity = _REFINED_BY.get(name)
             cfg = refine_config(arguments.refine, similarity=similarity) if similarity else None
-            entries.append(ours(name, spacing, found, cfg))
+            longer = name == "drivenmorph_refined"
+            weights = prolonged(found, arguments.refine) if longer else found
+            entries.append(ours(name, spacing, weights, cfg))
             continue
         try:
             entries.append(make_entry(name, spacing))

@@ -54,7 +54,11 @@ def main() -> int:
     threads = hold_to_threads(arguments.threads)
     enable_compilation_cache()
     try:
-        found = load_checkpoint(arguments.checkpoint) if arguments.checkpoint else load_pretrained()
+        found = (
+            load_checkpoint(arguments.checkpoint)
+            if arguments.checkpoint
+            else load_pretrained("brain-t1")
+        )
         method = network_method(found)
         method = method._replace(solve=with_all_force(method.solve))
         config = load_config(arguments.config)

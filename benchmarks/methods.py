@@ -19,7 +19,9 @@ from own_grid import Finish, halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
+from drivenmorph_jax.model.anatomy import Named
 from drivenmorph_jax.model.correlation import comparison
+from drivenmorph_jax.model.drivenmorph import name_both
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
 
@@ -58,6 +60,9 @@ class Entry(NamedTuple):
     run: Run
 
 
+UNSUPERVISED = "brain-t1"
+
+
 class UnavailableError(Exception):
     """A method cannot run here: the message says what it lacks."""
 
@@ -75,7 +80,8 @@ def make_entry(
     Args:
       name: a key of METHODS.
       spacing: mm of the common grid.
-      checkpoint: of DrivenMorph: a run folder or a folder of weights; the released ones by default.
+      checkpoint: of DrivenMorph: a run folder or a folder of weights; by default the released ones
+        that saw no labels, as the learned baselines did not.
       constants: of classical Demons; the others keep their defaults.
       baselines: run folders of the learned baselines, by name.
 
@@ -88,7 +94,7 @@ def make_entry(
     if name in ("unet", "transmorph"):
         return _baseline(name, spacing, (baselines or {}).get(name))
     if name.startswith("drivenmorph"):
-        found = load_checkpoint(checkpoint) if checkpoint else load_pretrained()
+        found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(UNSUPERVISED)
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
     if not name.startswith("classical"):
         return _other_tool(name, spacing)
@@ -111,13 +117,15 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
     """
     if name.endswith("_network"):
         found = found._replace(config=dataclasses.replace(found.config, correlation_iterations=()))
-    settings = {"sha256": found.sha256, "model": dataclasses.asdict(found.config)}
+    # What an architecture does without is left out: records from before it could have it remain.
+    model = {k: v for k, v in dataclasses.asdict(found.config).items() if v is not None}
+    settings = {"sha256": found.sha256, "model": model}
     if found.config.correlation_iterations:
         settings["comparison"] = comparison(found.config)._asdict()
     run = compiled(learned_method(found.params, found.config))
     if cfg is not None:
         settings["refinement"] = dataclasses.asdict(cfg)
-        run = refined(run, cfg)
+        run = refined(run, cfg, namer(found))
     own = found.spacing or spacing
     count = 0 if name.endswith("_fast") else finer_iterations(found.config)
     if count and halvings(spacing, own) == 1:
@@ -195,13 +203,19 @@ def compiled(method: Method) -> Run:
     return timed(register, warm_up=register)
 
 
-def refined(run: Run, cfg: RefineConfig) -> Run:
+def namer(found: Pretrained) -> Callable[[Any, Any], Named | None]:
+    """The structures of both images, compiled for each shape."""
+    traced = jax.jit(lambda params, fixed, moving: name_both(params, fixed, moving, found.config))
+    return lambda fixed, moving: traced(found.params, fixed, moving)
+
+
+def refined(run: Run, cfg: RefineConfig, name: Callable[[Any, Any], Named | None]) -> Run:
     """A method, and after it the refinement of each pair on its own; the seconds are of both."""
 
     def register(fixed: ndarray, moving: ndarray) -> ndarray:
         start, _ = run(fixed, moving)
         pair = jnp.asarray(fixed)[..., None], jnp.asarray(moving)[..., None]
-        return np.asarray(refine(jnp.asarray(start), *pair, cfg).displacement)
+        return np.asarray(refine(jnp.asarray(start), *pair, cfg, named=name(*pair)).displacement)
 
     return timed(register, warm_up=register)
 

@@ -48,7 +48,11 @@ def main() -> int:
     hold_to_threads(arguments.threads)
     enable_compilation_cache()
     try:
-        found = load_checkpoint(arguments.checkpoint) if arguments.checkpoint else load_pretrained()
+        found = (
+            load_checkpoint(arguments.checkpoint)
+            if arguments.checkpoint
+            else load_pretrained("brain-t1")
+        )
         _, held_out = load_training(load_config(arguments.config).data, progress=say)
         scores = run(found, held_out, arguments)
         text = table(scores)

@@ -10,7 +10,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.progress import Say
 
 if TYPE_CHECKING:
-    from drivenmorph_jax.pipeline import Method
+    from drivenmorph_jax.pipeline import Method, Pretrained
 
 
 def add_method_options(parser: Any, *, refine: bool = True) -> None:
@@ -61,15 +61,16 @@ def _add_refinement_options(parser: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="improve the result for this pair alone by N iterations of gradient descent (such as "
-        "50), at the network's resolution, before what is done on a finer grid; what it minimises "
-        "never ends higher than it started; after brain-any, across contrasts, it measured worse",
+        help="improve the result for this pair alone by N iterations (such as 50), at the "
+        "network's resolution, before what is done on a finer grid: of gradient descent, and what "
+        "it minimises never ends higher than it started; with weights for any contrasts, of its "
+        "own last kind",
     )
     parser.add_argument(
         "--similarity",
         choices=("lncc", "mi", "mind"),
-        help="what --refine makes alike: lncc for one contrast; mi or mind across contrasts "
-        "(default: lncc, but mind with weights for any contrasts)",
+        help="what --refine's gradient descent makes alike: lncc for one contrast (default); mi or "
+        "mind across contrasts, which measured worse than to leave it out with weights for any",
     )
 
 
@@ -105,6 +106,8 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
             found = pipeline.load_checkpoint(options.checkpoint)
         else:
             found = pipeline.load_pretrained(options.weights)
+        if options.refine and options.similarity is None and found.config.sees == "mind":
+            return _prolonged(found, options)
         method = pipeline.network_method(
             found, regularity=options.regularity, finer=not options.fast
         )
@@ -112,11 +115,22 @@ def make_method(options: argparse.Namespace, tell: Say) -> "Method":
         if options.similarity is not None:
             raise InputError("--similarity is of --refine: give --refine N")
         return method
-    similarity = options.similarity or ("mind" if method.any_contrast else "lncc")
+    similarity = options.similarity or "lncc"
     cfg = pipeline.refine_config(
         options.refine, regularity=options.regularity, similarity=similarity
     )
     return pipeline.refined_method(method, cfg, progress=_Progress(options.refine, tell))
+
+
+def _prolonged(found: "Pretrained", options: argparse.Namespace) -> "Method":
+    """What refines a network for any contrast: a loss of two contrasts takes it from the truth, its
+    own last iterations go on towards it (docs/experiments.md)."""
+    from drivenmorph_jax import pipeline
+
+    longer = pipeline.prolonged(found, options.refine)
+    method = pipeline.network_method(longer, regularity=options.regularity)
+    details = method.details | {"refinement": {"correlation_iterations": options.refine}}
+    return method._replace(name=f"{method.name}, refined", details=details)
 
 
 class _Progress:

@@ -17,6 +17,36 @@ Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
 
 
+ANATOMY_WEIGHT = 3.0
+"""Chosen on held-out training subjects: see docs/experiments.md."""
+
+
+@dataclass(frozen=True)
+class AnatomyConfig:
+    """The network that names structures, and what they count in the force of the last iterations.
+
+    Attributes:
+      structures: how many, the background not among them; both sides of the brain share theirs.
+      channels: of each level, full resolution first.
+      weight: of the squared difference of the probabilities, where that of the squared local
+        correlation is 1.
+    """
+
+    structures: int
+    channels: tuple[int, ...] = (16, 32, 64, 96, 96)
+    weight: float = ANATOMY_WEIGHT
+
+    def __post_init__(self) -> None:
+        if self.structures < 1:
+            raise InputError(f"model.anatomy.structures is {self.structures}: at least 1")
+        if not self.channels or min(self.channels) < 1:
+            raise InputError(
+                f"model.anatomy.channels is {list(self.channels)}: one entry or more, all > 0"
+            )
+        if not self.weight > 0:
+            raise InputError(f"model.anatomy.weight is {self.weight}: above 0")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Architecture of DrivenMorph.
@@ -44,7 +74,8 @@ class ModelConfig:
       correlation_iterations: further Demons iterations after all levels, per level, finest first,
         run coarse to fine; driven by the slope of the local correlation of intensities, or with
         "mind" of self-similarities.
-      precision: dtype of encoder and attention; fields, solves and losses stay float32.
+      anatomy: names structures in both images, whose difference adds its force to those iterations.
+      precision: dtype of encoder, attention and anatomy; fields, solves and losses stay float32.
     """
 
     channels: tuple[int, ...] = (16, 32, 48)
@@ -66,6 +97,7 @@ class ModelConfig:
     fluid_sigma: float = 1.0
     diffusion_sigma: float = 0.5
     correlation_iterations: tuple[int, ...] = ()
+    anatomy: AnatomyConfig | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:

@@ -3,7 +3,8 @@
 What the network has learned brings the anatomy together to about a voxel; what is left is a matter
 of the two images themselves. The Demons layer is the same, the force another: that of LCC-Demons
 (Lorenzi et al., NeuroImage 2013) and of SyN (Avants et al., MedIA 2008). Images of one contrast are
-correlated as they are, those of any contrast by their self-similarity.
+correlated as they are, those of any contrast by their self-similarity. Where a network also names
+structures, what differs in these adds its force (`anatomy_force`).
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.model.anatomy import Named, anatomy_force
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
@@ -24,7 +26,7 @@ from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
 from drivenmorph_jax.spatial.filters import maximum
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
-from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
+from drivenmorph_jax.spatial.resize import downsample, resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
@@ -59,6 +61,7 @@ class Comparison(NamedTuple):
 _ONE_CONTRAST = Comparison(
     windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35, finer_iterations=20
 )
+_WITH_ANATOMY = _ONE_CONTRAST._replace(scale=0.5, fluid_sigma=0.7)
 _ANY_CONTRAST = Comparison(
     windows=(7, 5), scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7, finer_iterations=0
 )
@@ -86,7 +89,9 @@ class CorrelationResult(NamedTuple):
 
 def comparison(cfg: ModelConfig) -> Comparison:
     """How images are compared that a network sees so."""
-    return _ANY_CONTRAST if cfg.sees == "mind" else _ONE_CONTRAST
+    if cfg.sees == "mind":
+        return _ANY_CONTRAST
+    return _ONE_CONTRAST if cfg.anatomy is None else _WITH_ANATOMY
 
 
 def correlation_layers(cfg: ModelConfig) -> dict[int, str]:
@@ -182,6 +187,7 @@ def correlation_demons(
     *,
     iterations: int,
     level: int = 0,
+    named: Named | None = None,
     ignored: Ignored | None = None,
     remat: Remat = "iterations",
 ) -> CorrelationResult:
@@ -194,6 +200,7 @@ def correlation_demons(
       cfg: the architecture.
       iterations: how many.
       level: 0 is full resolution.
+      named: the structures of both images at full resolution, which then add their force.
       ignored: where the images are not to be compared.
       remat: see `register`.
     """
@@ -201,11 +208,14 @@ def correlation_demons(
     window = how.window_at(level)
     layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
     seen_fixed, seen_moving = _see(fixed, level, cfg), _see(moving, level, cfg)
+    named = _at_level(named, level)
     ignored = ignored_pyramid(ignored, level + 1)[level]
 
     def force_at(state):
         u = state[0]
         force = correlation_force(seen_fixed, seen_moving, u, window=window, ignored=ignored)
+        if named is not None and cfg.anatomy is not None:
+            force += cfg.anatomy.weight * anatomy_force(named, u, ignored=ignored)
         return compressible(u, how) * force
 
     def step(force, state):
@@ -241,3 +251,11 @@ def _see(image: Float[Array, "d h w 1"], level: int, cfg: ModelConfig) -> Seen:
         # Detail is what local correlation makes of an intensity itself.
         images, masks = brain_pyramid(image, level + 1)
     return Seen(images[level], masks[level])
+
+
+def _at_level(named: Named | None, level: int) -> Named | None:
+    if named is None:
+        return None
+    for _ in range(level):
+        named = Named(downsample(named.fixed), downsample(named.moving))
+    return named

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.model.anatomy import Named, init_anatomy, name_structures
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.correlation import (
     correlation_demons,
@@ -30,7 +31,8 @@ from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 Params = dict[str, Any]
-"""{"encoder": …, "difference": {"level_0": …}, "demons": {"level_0": …}}: a plain pytree."""
+"""{"encoder": …, "difference": {"level_0": …}, "demons": {"level_0": …}}: a plain pytree; with
+"anatomy" where the architecture has one."""
 
 
 def init(key: jax.Array, cfg: ModelConfig) -> Params:
@@ -53,6 +55,8 @@ def init(key: jax.Array, cfg: ModelConfig) -> Params:
             residual_channels=cfg.residual_channels_at(level),
             convolution=cfg.head == "convolution",
         )
+    if cfg.anatomy is not None:
+        params["anatomy"] = init_anatomy(jax.random.fold_in(key, 1), cfg.anatomy)
     return with_correlation(params, cfg)
 
 
@@ -113,8 +117,9 @@ def register(
         results.append(result)
     assert displacement is not None
     displacement = _up_to(displacement, fixed.shape[:3])
-    corrections = []
-    for level, layer in correlation_layers(cfg).items():
+    corrections, layers = [], correlation_layers(cfg)
+    named = name_both(params, fixed, moving, cfg) if layers else None
+    for level, layer in layers.items():
         corrected = correlation_demons(
             params["demons"][layer],
             fixed,
@@ -123,12 +128,30 @@ def register(
             cfg,
             iterations=cfg.correlation_iterations[level],
             level=level,
+            named=named,
             ignored=ignored,
             remat=remat,
         )
         displacement = corrected.displacement
         corrections.append(corrected)
-    return Registration(displacement, tuple(results), tuple(corrections))
+    return Registration(displacement, tuple(results), tuple(corrections), named)
+
+
+def name_both(
+    params: Params,
+    fixed: Float[Array, "d h w 1"],
+    moving: Float[Array, "d h w 1"],
+    cfg: ModelConfig,
+) -> Named | None:
+    """The structures of both images; None where the architecture does not name them."""
+    if cfg.anatomy is None:
+        return None
+    anatomy, precision = cfg.anatomy, cfg.precision
+    pair = jnp.stack([fixed, moving])
+    both = jax.vmap(
+        lambda image: name_structures(params["anatomy"], image, anatomy, precision=precision)
+    )(pair)
+    return Named(both[0], both[1])
 
 
 def _up_to(displacement, shape):

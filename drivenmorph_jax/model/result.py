@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from drivenmorph_jax.model.anatomy import Named
 from drivenmorph_jax.model.correlation import CorrelationResult
 
 
@@ -38,11 +39,13 @@ class Registration(NamedTuple):
       displacement: u, (D, H, W, 3), voxels: warped(x) = moving(x + u(x)).
       levels: coarse to fine, the levels that carry a force.
       correlation: coarse to fine, of the iterations after them.
+      named: the structures that added their force to these, where the network names some.
     """
 
     displacement: Float[Array, "d h w 3"]
     levels: tuple[LevelResult, ...]
     correlation: tuple[CorrelationResult, ...] = ()
+    named: Named | None = None
 
 
 def root_mean_square(vectors: Float[Array, "*k d h w 3"]) -> Float[Array, "*k"]:

@@ -106,7 +106,7 @@ def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) ->
 
     What carries no parameters (iterations, squarings) may differ between the two architectures, a
     level that carried no force there starts from `params`, and so do the correlation's iterations;
-    where the network to start has none of these, those of the weights are left.
+    where the network to start has none of these, or no anatomy, those of the weights are left.
 
     Args:
       folder: of released or exported weights.
@@ -119,13 +119,14 @@ def start_from(folder: str | os.PathLike, params: Params, model: ModelConfig) ->
     found = dict(_flat(load_weights(folder).params))
     wanted = correlation_layers(model).values()
     for name in list(found):
-        layer = name.split("/")[1]
-        if is_correlation(layer) and layer not in wanted:
+        part, layer = name.split("/")[:2]
+        surplus = part == "anatomy" and model.anatomy is None
+        if surplus or (is_correlation(layer) and layer not in wanted):
             del found[name]
     there = {name.split("/")[1] for name in found}
     for name, leaf in _flat(params):
         part, place, *_ = name.split("/")
-        if part != "encoder" and place not in there:
+        if part not in ("encoder", "anatomy") and place not in there:
             found[name] = leaf
     wrong = _mismatch({name: np.asarray(leaf) for name, leaf in found.items()}, model)
     if wrong:

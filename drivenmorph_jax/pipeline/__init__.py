@@ -6,7 +6,12 @@ from drivenmorph_jax.pipeline.methods import (
     network_method,
     refined_method,
 )
-from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
+from drivenmorph_jax.pipeline.pretrained import (
+    Pretrained,
+    load_checkpoint,
+    load_pretrained,
+    prolonged,
+)
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine, refine_config
 from drivenmorph_jax.pipeline.register import register_files
 from drivenmorph_jax.pipeline.registration import Registered, register_volumes
@@ -20,6 +25,7 @@ __all__ = [
     "load_checkpoint",
     "load_pretrained",
     "network_method",
+    "prolonged",
     "refine",
     "refine_config",
     "refined_method",

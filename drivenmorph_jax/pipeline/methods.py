@@ -141,7 +141,8 @@ def refined_method(
         registration = method.solve(fixed, moving, ignored)
         pair = fixed[..., None], moving[..., None]
         start = registration.displacement
-        found = refine(start, *pair, cfg, ignored=ignored, progress=progress)
+        named = registration.named
+        found = refine(start, *pair, cfg, named=named, ignored=ignored, progress=progress)
         return registration._replace(displacement=found.displacement)
 
     any_contrast = method.any_contrast or cfg.loss.similarity in ("mi", "mind")
@@ -174,7 +175,8 @@ def solve_checked(
     Raises:
         InputError: it is not finite, which only damaged weights bring about.
     """
-    registration = jax.device_get(method.solve(fixed, moving, ignored))
+    # Of the structures nothing is told: they need not leave the device.
+    registration = jax.device_get(method.solve(fixed, moving, ignored)._replace(named=None))
     if not np.isfinite(registration.displacement).all():
         origin = method.details.get("weights", method.name)
         raise InputError(f"{origin}: the displacement is not finite: use other weights")

@@ -1,5 +1,6 @@
 """Trained parameters with what using them takes: released in the package, exported, or of a run."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from drivenmorph_jax.training.checkpoint import Weights
 
 RELEASED = Path(__file__).resolve().parents[1] / "released"
-DEFAULT = "brain-t1"
+DEFAULT = "brain-t1-labels"
 
 
 class Pretrained(NamedTuple):
@@ -45,7 +46,7 @@ def load_pretrained(name: str | None = None) -> Pretrained:
     """Weights that are part of the package.
 
     Args:
-        name: "brain-t1" is the default; each has a MODEL_CARD.md in `released/`.
+        name: "brain-t1-labels" is the default; each has a MODEL_CARD.md in `released/`.
 
     Raises:
         InputError: there are none of this name, or they are damaged.
@@ -60,6 +61,23 @@ def load_pretrained(name: str | None = None) -> Pretrained:
             "with --checkpoint, or use --method demons, which needs none"
         )
     return _load_exported(folder)._replace(source=name)
+
+
+def prolonged(pretrained: Pretrained, iterations: int) -> Pretrained:
+    """The network with more iterations of local correlation at full resolution.
+
+    Raises:
+        InputError: it has none there.
+    """
+    counts = pretrained.config.correlation_iterations
+    if not (counts and counts[0]):
+        raise InputError(
+            f"{pretrained.source} has no correlation iterations at full resolution to prolong: "
+            "name what to make alike with --similarity"
+        )
+    counts = (counts[0] + iterations, *counts[1:])
+    config = dataclasses.replace(pretrained.config, correlation_iterations=counts)
+    return pretrained._replace(config=config)
 
 
 def load_checkpoint(folder: str | Path) -> Pretrained:

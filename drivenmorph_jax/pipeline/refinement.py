@@ -12,12 +12,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.anatomy import Named
+from drivenmorph_jax.model.config import ANATOMY_WEIGHT
 from drivenmorph_jax.model.ignored import Ignored, compared
 from drivenmorph_jax.model.smoothing import check_regularity
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.masks import brain_mask, masked_mean
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -95,10 +98,14 @@ def refine(
     moving: Float[Array, "d h w 1"],
     cfg: RefineConfig = RefineConfig(),
     *,
+    named: Named | None = None,
     ignored: Ignored | None = None,
     progress: Progress | None = None,
 ) -> Refined:
     """Minimise similarity(F, M∘φ) + λ·regularity(φ) over φ = φ₀ ∘ exp(v), from v = 0.
+
+    With structures, plus the mean of |p_F − p_M∘φ|² over both brains, as it counts in the
+    correlation's iterations.
 
     v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
     the coarse one carries what moves together. The best φ met is returned, φ₀ among them; one that
@@ -108,6 +115,7 @@ def refine(
       displacement: φ₀, voxels of the grid.
       fixed, moving: background exactly 0.
       cfg: static; one compilation for each, and each shape.
+      named: the structures of both images.
       ignored: where the images are not to be compared.
       progress: told of every iteration.
     """
@@ -116,7 +124,7 @@ def refine(
     before = math.nan
     # One evaluation more than steps: the last step is judged as well.
     for iteration in range(cfg.iterations + 1):
-        state, objective = _advance(state, start, fixed, moving, ignored, cfg)
+        state, objective = _advance(state, start, fixed, moving, named, ignored, cfg)
         if iteration == 0:
             before = float(objective)
         if progress is not None:
@@ -133,13 +141,27 @@ def _begin(start, cfg: RefineConfig) -> _State:
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
-def _advance(state: _State, start, fixed, moving, ignored: Ignored | None, cfg: RefineConfig):
+def _advance(
+    state: _State,
+    start,
+    fixed,
+    moving,
+    named: Named | None,
+    ignored: Ignored | None,
+    cfg: RefineConfig,
+):
     """Judge where the state stands, and take a step from there."""
 
     def objective(velocities):
         displacement = _refined(velocities, start, cfg)
         where = None if ignored is None else compared(ignored, displacement)[..., 0] > 0.5
-        similarity = similarity_of(cfg.loss, where)(fixed, warp(moving, displacement))
+        warped = warp(moving, displacement)
+        similarity = similarity_of(cfg.loss, where)(fixed, warped)
+        if named is not None:
+            both = brain_mask(fixed, warped)
+            both = both if where is None else both & where
+            difference = ((named.fixed - warp(named.moving, displacement)) ** 2).sum(-1)
+            similarity += ANATOMY_WEIGHT * masked_mean(difference[..., None], both).mean()
         penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
         return similarity + penalty, _folds(displacement)
 

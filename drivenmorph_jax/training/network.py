@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.drivenmorph import Params, init, register
 from drivenmorph_jax.model.result import Registration
@@ -41,7 +42,15 @@ def drivenmorph(
       cfg: the architecture.
       remat: what a derivative works out again: see `register`.
       weights: folder of exported weights to start from; None for random parameters.
+
+    Raises:
+      InputError: an anatomy without weights: naming structures is not learned by registering.
     """
+    if cfg.anatomy is not None and weights is None:
+        raise InputError(
+            "model.anatomy is trained by train_anatomy.py, not here: set training.initial_weights "
+            "to weights that have one"
+        )
     compiled = jax.jit(init, static_argnums=1)
 
     def start(key: PRNGKeyArray) -> Params:

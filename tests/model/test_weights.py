@@ -8,8 +8,10 @@ import yaml
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, init
+from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import init_correlation, with_correlation
 from drivenmorph_jax.model.weights import is_weights_folder, load_weights, save_weights, start_from
+from drivenmorph_jax.training.network import drivenmorph
 
 CFG = ModelConfig(
     channels=(8, 8),
@@ -131,3 +133,23 @@ def test_iterations_of_correlation_may_be_added_and_left_out(folder, params, tmp
     jax.tree.map(np.testing.assert_array_equal, kept, init_correlation(longer))
     again = start_from(tmp_path / "longer", params, CFG)
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_an_anatomy_is_kept_left_out_and_never_made_up(folder, params, tmp_path):
+    naming = dataclasses.replace(CFG, anatomy=AnatomyConfig(2, channels=(2, 3)))
+    trained = init(jax.random.key(1), naming)["anatomy"]
+    save_weights(tmp_path / "naming", {**params, "anatomy": trained}, naming)
+    fresh = init(jax.random.key(2), naming)
+    kept = start_from(tmp_path / "naming", fresh, naming)
+    jax.tree.map(np.testing.assert_array_equal, kept["anatomy"], trained)
+    without = start_from(tmp_path / "naming", params, CFG)
+    jax.tree.map(np.testing.assert_array_equal, without, params)
+    with pytest.raises(InputError, match=r"anatomy/.* is missing"):
+        start_from(folder, fresh, naming)
+    with pytest.raises(InputError, match=r"trained by train_anatomy.py"):
+        drivenmorph(naming)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        drivenmorph(naming, weights=str(tmp_path / "naming")).init(jax.random.key(3))["anatomy"],
+        trained,
+    )
