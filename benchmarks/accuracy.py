@@ -52,7 +52,7 @@ from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 # Raise it whenever a method here, the preparation or the scoring would give other figures.
 VERSION = 3
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
-_OURS = "drivenmorph"
+_OURS = ("drivenmorph_labels", "drivenmorph")
 _COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")
 _CANDIDATES: dict[str, tuple[Any, ...]] = {
     "diffusion_sigma": (0.8, 1.0, 1.2, 1.5, 1.8),
@@ -206,20 +206,21 @@ def machines(rows: dict[str, list[Record]]) -> list[str]:
 
 
 def make_comparison(rows: dict[str, list[Record]]) -> str:
-    """Markdown: Dice of ours less that of every other method, on the pairs of both."""
-    if _OURS not in rows or len(rows) == 1:
-        return ""
+    """Markdown: Dice of each of ours less that of every other method, on the pairs of both."""
     scores = {
         name: {(r["fixed"], r["moving"]): r["score"]["dice"] for r in records}
         for name, records in rows.items()
     }
-    lines = header(f"Dice of {METHODS[_OURS]} less that of")
-    for name in rows:
-        if name != _OURS:
-            pairs = [pair for pair in scores[_OURS] if pair in scores[name]]
-            found = compare(*([scores[of][pair] for pair in pairs] for of in (_OURS, name)))
-            lines.append(as_row(METHODS[name], found, digits=4))
-    return "\n".join(lines)
+    tables = []
+    for ours in (name for name in _OURS if name in rows and len(rows) > 1):
+        lines = header(f"Dice of {METHODS[ours]} less that of")
+        for name in rows:
+            if name != ours:
+                pairs = [pair for pair in scores[ours] if pair in scores[name]]
+                found = compare(*([scores[of][pair] for pair in pairs] for of in (ours, name)))
+                lines.append(as_row(METHODS[name], found, digits=4))
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
 
 
 def parse_arguments() -> argparse.Namespace:

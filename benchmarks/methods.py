@@ -40,10 +40,13 @@ METHODS = {
     "classical_symmetric": "ours, classical: symmetric",
     "classical_diffeomorphic": "ours, classical: diffeomorphic",
     "classical_detail": "ours, without weights: symmetric, of detail",
-    "drivenmorph_network": "ours: DrivenMorph, without correlation iterations",
-    "drivenmorph_fast": "ours: DrivenMorph, at the network's resolution",
-    "drivenmorph": "ours: DrivenMorph",
-    "drivenmorph_refined": "ours: DrivenMorph, refined",
+    "drivenmorph_network": "ours: brain-t1, without correlation iterations",
+    "drivenmorph_fast": "ours: brain-t1, at the network's resolution",
+    "drivenmorph": "ours: brain-t1",
+    "drivenmorph_refined": "ours: brain-t1, refined",
+    "drivenmorph_labels_fast": "ours: brain-t1-labels, at the network's resolution",
+    "drivenmorph_labels": "ours: brain-t1-labels",
+    "drivenmorph_labels_refined": "ours: brain-t1-labels, refined",
 }
 CLASSICAL = tuple(name for name in METHODS if name.startswith("classical"))
 
@@ -60,7 +63,7 @@ class Entry(NamedTuple):
     run: Run
 
 
-UNSUPERVISED = "brain-t1"
+UNSUPERVISED, SUPERVISED = "brain-t1", "brain-t1-labels"
 
 
 class UnavailableError(Exception):
@@ -80,8 +83,8 @@ def make_entry(
     Args:
       name: a key of METHODS.
       spacing: mm of the common grid.
-      checkpoint: of DrivenMorph: a run folder or a folder of weights; by default the released ones
-        that saw no labels, as the learned baselines did not.
+      checkpoint: of DrivenMorph: a run folder or a folder of weights; by default the released
+        ones: those of the name, or those that saw no labels, as the learned baselines did not.
       constants: of classical Demons; the others keep their defaults.
       baselines: run folders of the learned baselines, by name.
 
@@ -94,7 +97,8 @@ def make_entry(
     if name in ("unet", "transmorph"):
         return _baseline(name, spacing, (baselines or {}).get(name))
     if name.startswith("drivenmorph"):
-        found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(UNSUPERVISED)
+        released = SUPERVISED if "_labels" in name else UNSUPERVISED
+        found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(released)
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
     if not name.startswith("classical"):
         return _other_tool(name, spacing)

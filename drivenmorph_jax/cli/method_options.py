@@ -25,8 +25,9 @@ def add_method_options(parser: Any, *, refine: bool = True) -> None:
     weights.add_argument(
         "--weights",
         metavar="NAME",
-        help="weights of the package: brain-t1 (default), for two T1 images; brain-t1-labels, the "
-        "same trained further with labels; brain-any, for images of any contrasts",
+        help="weights of the package: brain-t1-labels (default), for two T1 images, which names "
+        "structures in both; brain-t1, likewise, which has seen images alone and is faster; "
+        "brain-any, for images of any contrasts",
     )
     weights.add_argument(
         "--checkpoint",

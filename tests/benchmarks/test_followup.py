@@ -76,7 +76,7 @@ def test_the_table_has_a_line_for_each_method_and_contrast():
     assert lines[2].startswith("| affine only | t1w | 0.5000 | 0.8500 |")
     assert [line.split("|")[1].strip() for line in lines[2:6]] == [
         *["affine only"] * 2,
-        *["ours: DrivenMorph"] * 2,
+        *["ours: brain-t1"] * 2,
     ]
     assert lines[-1].endswith("load at most 0.2.")
 

@@ -29,7 +29,7 @@ def test_ours_is_compared_with_every_other_on_the_pairs_of_both():
         "drivenmorph": [record("drivenmorph", pair, 0.6 + 0.01 * pair) for pair in (4, 2, 3)],
     }
     lines = accuracy.make_comparison(rows).splitlines()
-    assert lines[0].startswith("| Dice of ours: DrivenMorph less that of | pairs |")
+    assert lines[0].startswith("| Dice of ours: brain-t1 less that of | pairs |")
     assert lines[2].startswith("| affine only | 3 | +0.1300 | +0.1052 to +0.1548 | ")
     assert len(lines) == 3
     assert accuracy.make_comparison({"affine": rows["affine"]}) == ""

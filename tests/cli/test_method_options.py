@@ -27,6 +27,15 @@ def test_finer_images_are_used_unless_it_has_to_be_fast():
         assert method.finish is None and "goes_on_finer" not in method.details
 
 
+def test_across_contrasts_a_network_goes_on_with_its_own_iterations():
+    method = make_method(parsed("--weights", "brain-any", "--refine", "7"), silent)
+    assert method.name == "drivenmorph, refined" and method.any_contrast
+    assert method.details["refinement"] == {"correlation_iterations": 7}
+    words = ("--weights", "brain-any", "--refine", "7", "--similarity", "mind")
+    by_descent = make_method(parsed(*words), silent)
+    assert by_descent.details["refinement"]["loss"]["similarity"] == "mind"
+
+
 def test_a_command_without_refinement_has_no_use_for_fast(capsys):
     assert parsed(refine=False).fast is False
     with pytest.raises(SystemExit):

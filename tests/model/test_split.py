@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from drivenmorph_jax.model import init, register
+from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.spatial.split import SPACE
@@ -52,6 +53,22 @@ def test_loss_and_gradient(params, brain):
         return registration_loss(registration, fixed, moving, LossConfig())[0]
 
     assert_split_equals_whole(loss, params, [brain(seed, SHAPE) for seed in (1, 2)])
+
+
+@pytest.mark.slow
+def test_structures(brain):
+    anatomy = AnatomyConfig(2, channels=(3, 4))
+    cfg = dataclasses.replace(EVERYTHING, correlation_iterations=(2,), anatomy=anatomy)
+    params = jax.jit(init, static_argnums=1)(jax.random.key(0), cfg)
+
+    @jax.jit
+    def driven_by_them(params, fixed, moving):
+        found = register(params, fixed, moving, cfg)
+        return found.displacement, found.named
+
+    pair = [brain(seed, SHAPE) for seed in (1, 2)]
+    displacement, named = assert_split_equals_whole(driven_by_them, params, pair)
+    assert np.abs(displacement).max() > 0.1 and np.ptp(named.fixed) > 0.1
 
 
 @pytest.mark.slow

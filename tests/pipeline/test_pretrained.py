@@ -1,5 +1,7 @@
 """Weights: of the package, of a folder, of a training run."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from drivenmorph_jax.pipeline import (
     load_pretrained,
     network_method,
     pretrained,
+    prolonged,
 )
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.experiment import Config, as_document
@@ -68,19 +71,19 @@ def test_the_weights_of_the_package_are_whole(name, any_contrast):
 
 
 def test_weights_for_t1_are_the_default():
-    assert load_pretrained().source == pretrained.DEFAULT == "brain-t1"
+    assert load_pretrained().source == pretrained.DEFAULT == "brain-t1-labels"
 
 
 def test_package_weights_by_name(params, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "RELEASED", tmp_path)
     with pytest.raises(InputError, match=r"--checkpoint.*--method demons"):
         load_pretrained()
-    save_weights(tmp_path / "brain-t1", params, TINY, METADATA)
+    save_weights(tmp_path / pretrained.DEFAULT, params, TINY, METADATA)
     found = load_pretrained()
     assert same(found.params, params)
-    assert found[1:5] == (TINY, (2.0, 2.0, 2.0), (80, 96, 80), "brain-t1")
+    assert found[1:5] == (TINY, (2.0, 2.0, 2.0), (80, 96, 80), pretrained.DEFAULT)
     assert len(found.sha256) == 64
-    with pytest.raises(InputError, match="it has brain-t1"):
+    with pytest.raises(InputError, match=f"it has {pretrained.DEFAULT}"):
         load_pretrained("other")
 
 
@@ -109,3 +112,15 @@ def test_unusable_folders_are_refused(params, tmp_path):
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(InputError, match="damaged"):
         load_checkpoint(tmp_path / "weights")
+
+
+def test_iterations_of_correlation_are_prolonged():
+    found = load_pretrained("brain-any")
+    longer = prolonged(found, 5)
+    assert longer.config.correlation_iterations == (15, 40)
+    assert longer._replace(config=found.config) == found
+    network = found._replace(
+        config=dataclasses.replace(found.config, correlation_iterations=(0, 40))
+    )
+    with pytest.raises(InputError, match=r"brain-any has no correlation iterations"):
+        prolonged(network, 5)

@@ -6,10 +6,12 @@ import pytest
 
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.anatomy import Named
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import demons_method, refined_method
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine, refine_config
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.sampling import warp
 
 LOSS = LossConfig(lncc_window=5, regularity_weight=0.5)
 CONFIG = RefineConfig(iterations=12, loss=LOSS, learning_rate=0.1)
@@ -61,6 +63,23 @@ def test_no_iterations_change_nothing(pair):
     assert found.after == found.before
     with pytest.raises(InputError, match="at least 0"):
         RefineConfig(iterations=-1)
+
+
+def test_structures_meet_where_images_show_nothing():
+    """Images of one intensity: nothing but the structures can be made alike."""
+    place = np.indices((20, 20, 20)) - 9.5
+    ball = [
+        jnp.asarray(1 / (1 + np.exp(2 * (np.sqrt((place**2).sum(0)) - radius))), jnp.float32)
+        for radius in (5.0, 6.5)
+    ]
+    image = jnp.ones((20, 20, 20, 1))
+    named, still = Named(*(b[..., None] for b in ball)), jnp.zeros((20, 20, 20, 3))
+    cfg = dataclasses.replace(CONFIG, iterations=30)
+    found = refine(still, image, image, cfg, named=named).displacement
+    before, after = (jnp.abs(named.fixed - warp(named.moving, u)).sum() for u in (still, found))
+    assert after < 0.5 * before
+    without = refine(still, image, image, cfg).displacement
+    assert jnp.abs(without).max() < 0.05 * jnp.abs(found).max()
 
 
 def test_a_method_is_refined(pair):

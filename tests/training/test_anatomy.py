@@ -45,14 +45,15 @@ def config(**changes) -> AnatomyTrainingConfig:
 
 def test_it_learns_to_name_what_it_has_not_seen(tmp_path):
     told = []
-    cfg = config(steps=60, log_every=10, save_every=60)
+    cfg = config(steps=90, log_every=15, save_every=90)
     params = trained(tmp_path / "state.npz", cfg, told=told)
-    assert [step for step, _ in told] == [10, 20, 30, 40, 50, 60]
-    assert told[-1][1]["loss"] < 0.6 * told[0][1]["loss"]
+    assert [step for step, _ in told] == [15, 30, 45, 60, 75, 90]
+    assert told[-1][1]["loss"] < 0.65 * told[0][1]["loss"]
     dice = held_out_dice(params, examples(), ANATOMY)
     assert dice.shape == (2,) and dice.min() > 0.6
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(tmp_path):
     whole = trained(tmp_path / "whole.npz", config())
 
@@ -94,6 +95,7 @@ def test_a_state_that_is_none_or_anothers_is_refused(tmp_path):
         config(steps=0)
 
 
+@pytest.mark.slow
 def test_eight_devices_do_what_one_does(tmp_path):
     one = trained(tmp_path / "one.npz", config(steps=2, batch=8))
     many = trained(tmp_path / "many.npz", config(steps=2, batch=8, backend="pmap"))
