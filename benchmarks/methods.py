@@ -44,7 +44,6 @@ METHODS = {
     "drivenmorph_fast": "ours: brain-t1, at the network's resolution",
     "drivenmorph": "ours: brain-t1",
     "drivenmorph_refined": "ours: brain-t1, refined",
-    "drivenmorph_labels_fast": "ours: brain-t1-labels, at the network's resolution",
     "drivenmorph_labels": "ours: brain-t1-labels",
     "drivenmorph_labels_refined": "ours: brain-t1-labels, refined",
 }
