@@ -49,6 +49,8 @@ def _read(file: SubjectFile, table: LabelTable, cfg: DataConfig) -> tuple[ndarra
             f"data.spacing is {list(cfg.spacing)}: examples are not resampled, resample the files"
         )
     inside = np.argwhere(image.data != 0)
+    if not len(inside):
+        raise InputError(f"image {file.image_path} is empty: every voxel is 0")
     box = tuple(slice(*ends) for ends in zip(inside.min(0), inside.max(0) + 1, strict=True))
     values = sorted(set(table.structures))
     lookup = np.zeros(max(int(labels.data.max()), *table.values) + 1, np.uint8)

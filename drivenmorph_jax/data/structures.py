@@ -5,6 +5,8 @@ lie in one file that needs NumPy alone, for machines that read no images.
 """
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,11 +59,11 @@ def load_structures(path: Path) -> StructureExamples:
       InputError: there is no such file, or it is another.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in StructureExamples._fields}
     except FileNotFoundError:
         raise InputError(f"no examples at {path}: make them with `examples`") from None
-    except (OSError, KeyError, ValueError, EOFError):
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path} holds no examples: make them with `examples`") from None
     names = tuple(str(name) for name in arrays.pop("names"))
     return StructureExamples(**arrays, names=names)

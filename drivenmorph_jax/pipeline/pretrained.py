@@ -67,8 +67,10 @@ def prolonged(pretrained: Pretrained, iterations: int) -> Pretrained:
     """The network with more iterations of local correlation at full resolution.
 
     Raises:
-        InputError: it has none there.
+        InputError: it has none there, or fewer are asked for.
     """
+    if iterations < 0:
+        raise InputError(f"refinement of {iterations} iterations: at least 0")
     counts = pretrained.config.correlation_iterations
     if not (counts and counts[0]):
         raise InputError(

@@ -41,7 +41,7 @@ def load_state(path: Path, like: TrainState) -> TrainState:
     """
     wanted, tree = jax.tree.flatten(like._replace(key=jax.random.key_data(like.key)))
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             leaves = [file[f"arr_{place}"] for place in range(len(file.files))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise InputError(f"state {path} is damaged: remove it to begin again") from None

@@ -88,5 +88,10 @@ def test_files_that_hold_no_examples_are_refused(tmp_path, cfg):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(InputError, match="holds no examples"):
         load_structures(tmp_path / "bad.npz")
+    save_structures(tmp_path / "cut.npz", gather_structures(cfg))
+    content = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="holds no examples"):
+        load_structures(tmp_path / "cut.npz")
     with pytest.raises(InputError, match="cannot be written"):
         save_structures(tmp_path / "no" / "e.npz", gather_structures(cfg))

@@ -124,3 +124,5 @@ def test_iterations_of_correlation_are_prolonged():
     )
     with pytest.raises(InputError, match=r"brain-any has no correlation iterations"):
         prolonged(network, 5)
+    with pytest.raises(InputError, match="refinement of -5 iterations: at least 0"):
+        prolonged(found, -5)
