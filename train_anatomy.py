@@ -4,8 +4,8 @@ python train_anatomy.py examples --config configs/ixi_2mm.yaml --output FILE.npz
 python train_anatomy.py train FILE.npz --output FILE.safetensors [--steps N]
 python train_anatomy.py join FILE.safetensors --weights FOLDER --output FOLDER
 
-The second needs no images, and JAX, Flax, Optax and safetensors alone: a machine with a GPU is
-given one file and gives back another.
+The second needs no images, and JAX, Flax, Optax, jaxtyping and safetensors alone: a machine with a
+GPU is given one file and gives back another.
 """
 
 import argparse
@@ -50,6 +50,8 @@ def gather(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train, going on where an earlier run of the same settings ended; write the parameters."""
     examples = load_structures(options.examples)
+    if not options.output.absolute().parent.is_dir():
+        raise InputError(f"{options.output} cannot be written: make its folder first")
     cfg = AnatomyTrainingConfig(
         steps=options.steps, batch=options.batch, precision=options.precision, seed=options.seed
     )
@@ -90,6 +92,10 @@ def join(options: argparse.Namespace) -> None:
     from drivenmorph_jax.model.weights import load_weights, save_weights
 
     trained, found = load_anatomy(options.anatomy), load_weights(options.weights)
+    if found.model.sees == "mind":
+        raise InputError(f"{options.weights} is for any contrasts: structures are named in one")
+    if options.correlation_iterations < 1:
+        raise InputError("--correlation-iterations: at least 1, or structures drive nothing")
     iterations = (options.correlation_iterations,)
     # Constants of the iterations are those of a network with an anatomy.
     bare = with_correlation(

@@ -51,6 +51,11 @@ def _read(file: SubjectFile, table: LabelTable, cfg: DataConfig) -> tuple[ndarra
     inside = np.argwhere(image.data != 0)
     if not len(inside):
         raise InputError(f"image {file.image_path} is empty: every voxel is 0")
+    if image.data.max() > np.finfo(np.float16).max:
+        raise InputError(
+            f"image {file.image_path} has intensities above 65504, which examples cannot hold: "
+            "rescale it"
+        )
     box = tuple(slice(*ends) for ends in zip(inside.min(0), inside.max(0) + 1, strict=True))
     values = sorted(set(table.structures))
     lookup = np.zeros(max(int(labels.data.max()), *table.values) + 1, np.uint8)

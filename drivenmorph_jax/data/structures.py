@@ -63,7 +63,7 @@ def load_structures(path: Path) -> StructureExamples:
             arrays = {name: file[name] for name in StructureExamples._fields}
     except FileNotFoundError:
         raise InputError(f"no examples at {path}: make them with `examples`") from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path} holds no examples: make them with `examples`") from None
     names = tuple(str(name) for name in arrays.pop("names"))
     return StructureExamples(**arrays, names=names)

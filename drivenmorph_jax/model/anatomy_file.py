@@ -59,13 +59,14 @@ def load_anatomy(path: Path) -> TrainedAnatomy:
         config = AnatomyConfig(
             **{**header["config"], "channels": tuple(header["config"]["channels"])}
         )
+        metadata = dict(header["metadata"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no trained anatomy ({error}): train one") from None
     expected = jax.eval_shape(lambda key: init_anatomy(key, config), jax.random.key(0))
     shapes = {name: leaf.shape for name, leaf in _flat(expected)}
     if shapes != {name: array.shape for name, array in arrays.items()}:
         raise InputError(f"{path}: its parameters do not fit its architecture: train it again")
-    return TrainedAnatomy(_nested(expected, arrays), config, header["metadata"])
+    return TrainedAnatomy(_nested(expected, arrays), config, metadata)
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -141,7 +141,8 @@ def refined_method(
         registration = method.solve(fixed, moving, ignored)
         pair = fixed[..., None], moving[..., None]
         start = registration.displacement
-        named = registration.named
+        # A network for one contrast names structures in that alone.
+        named = registration.named if cfg.loss.similarity == "lncc" else None
         found = refine(start, *pair, cfg, named=named, ignored=ignored, progress=progress)
         return registration._replace(displacement=found.displacement)
 

@@ -1,6 +1,7 @@
 """Training the part of a network that names structures, on images with labels."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -95,7 +96,10 @@ def train_anatomy(
     )
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
     state = create_state(step_key, init_anatomy(params_key, anatomy), optimiser)
-    state = backend.place_state(load_state(state_path, state) if state_path.exists() else state)
+    training = _digest(examples, cfg, anatomy)
+    if state_path.exists():
+        state = load_state(state_path, state, training)
+    state = backend.place_state(state)
     pending: list[Any] = []
     first = int(state.step)
     for step, chosen in enumerate(_choices(len(examples.images), cfg, first), start=first + 1):
@@ -107,7 +111,7 @@ def train_anatomy(
             progress(step, means)
             pending = []
         if step % cfg.save_every == 0 or step == cfg.steps:
-            save_state(state_path, state)
+            save_state(state_path, state, training)
     return jax.device_get(backend.gather(state.ema_params))
 
 
@@ -148,6 +152,14 @@ def _make_loss(cfg: AnatomyTrainingConfig, anatomy: AnatomyConfig):
         return cross_entropy + 1 - dice, {"cross_entropy": cross_entropy, "dice": dice}
 
     return loss
+
+
+def _digest(examples: StructureExamples, cfg: AnatomyTrainingConfig, anatomy: AnatomyConfig) -> str:
+    """Of all that a training depends on."""
+    digest = hashlib.sha256(repr((cfg, anatomy, examples.names)).encode())
+    for array in (examples.images, examples.structures):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _choices(count: int, cfg: AnatomyTrainingConfig, first: int) -> Iterator[ndarray]:

@@ -11,8 +11,9 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.state import TrainState
 
 
-def save_state(path: Path, state: TrainState) -> None:
-    """The state's numbers, in the order of its leaves; the file appears whole or not at all.
+def save_state(path: Path, state: TrainState, training: str) -> None:
+    """The state's numbers, in the order of its leaves, and the name of what it is a state of; the
+    file appears whole or not at all.
 
     Raises:
         InputError: it cannot be written.
@@ -21,7 +22,7 @@ def save_state(path: Path, state: TrainState) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, *leaves)
+            np.savez(file, *leaves, training=np.array(training))
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
@@ -29,12 +30,13 @@ def save_state(path: Path, state: TrainState) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_state(path: Path, like: TrainState) -> TrainState:
+def load_state(path: Path, like: TrainState, training: str) -> TrainState:
     """The saved state.
 
     Args:
         path: written by `save_state`.
         like: a state of the same training.
+        training: the name that it was saved with.
 
     Raises:
         InputError: the file is damaged, or of another training.
@@ -42,10 +44,11 @@ def load_state(path: Path, like: TrainState) -> TrainState:
     wanted, tree = jax.tree.flatten(like._replace(key=jax.random.key_data(like.key)))
     try:
         with path.open("rb") as opened, np.load(opened) as file:
-            leaves = [file[f"arr_{place}"] for place in range(len(file.files))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            saved = str(file["training"])
+            leaves = [file[f"arr_{place}"] for place in range(len(file.files) - 1)]
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise InputError(f"state {path} is damaged: remove it to begin again") from None
-    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in wanted]:
+    if saved != training or len(leaves) != len(wanted):
         raise InputError(f"state {path} is of another training: remove it to begin again")
     state = jax.tree.unflatten(tree, [jax.numpy.asarray(leaf) for leaf in leaves])
     return state._replace(key=jax.random.wrap_key_data(state.key))

@@ -86,6 +86,8 @@ def test_a_state_that_is_none_or_anothers_is_refused(tmp_path):
         trained(path, config())
     path.unlink()
     trained(path, config())
+    with pytest.raises(InputError, match="is of another training"):
+        trained(path, config(seed=1))
     other = AnatomyConfig(2, channels=(3, 8))
     with pytest.raises(InputError, match="is of another training"):
         train_anatomy(examples(), config(), other, state_path=path, progress=print)
