@@ -26,11 +26,11 @@ from drivenmorph_jax.data import EvaluationData, load_training, load_validation
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import learned_method
 from drivenmorph_jax.evaluation.study import run_study, summarise
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import Config, train
 from drivenmorph_jax.training.journal import TrainingError
+from drivenmorph_jax.writing import write_atomically
 
 VARIANTS = {
     "full": ("all of it", []),

@@ -46,8 +46,8 @@ from drivenmorph_jax.data import (
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import score_pair
 from drivenmorph_jax.evaluation.study import spacing_of
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a method here, the preparation or the scoring would give other figures.
 VERSION = 3

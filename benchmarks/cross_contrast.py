@@ -30,11 +30,11 @@ from records import RESULTS, Ledger, Record, digest
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.objective.metrics import folding_percent
 from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained, prolonged
 from drivenmorph_jax.pipeline.refinement import refine_config
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
 VERSION = 2

@@ -31,10 +31,10 @@ from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Transform
 from drivenmorph_jax.images.geometry import apply_affine
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent
 from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
 VERSION = 2

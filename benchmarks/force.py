@@ -37,9 +37,9 @@ from drivenmorph_jax.evaluation.force_study import (
 )
 from drivenmorph_jax.evaluation.force_words import in_words
 from drivenmorph_jax.evaluation.study import spacing_of
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline import Method, load_checkpoint, load_pretrained, network_method
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
 VERSION = 2

@@ -19,9 +19,9 @@ from own_grid import Finish, halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
-from drivenmorph_jax.model.anatomy import Named
 from drivenmorph_jax.model.correlation import comparison
 from drivenmorph_jax.model.drivenmorph import name_both
+from drivenmorph_jax.model.named import Named
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
 
@@ -96,6 +96,8 @@ def make_entry(
     if name in ("unet", "transmorph"):
         return _baseline(name, spacing, (baselines or {}).get(name))
     if name.startswith("drivenmorph"):
+        if checkpoint and "_labels" in name:
+            raise UnavailableError(f"its weights are {SUPERVISED}: leave out --checkpoint")
         released = SUPERVISED if "_labels" in name else UNSUPERVISED
         found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(released)
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 Record = dict[str, Any]
 

@@ -26,12 +26,12 @@ from drivenmorph_jax.data import EvaluationData, load_training
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import overlap
 from drivenmorph_jax.evaluation.study import spacing_of
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model import register
 from drivenmorph_jax.model.smoothing import with_regularity
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
+from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
 VERSION = 2

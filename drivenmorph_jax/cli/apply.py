@@ -84,7 +84,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, _: str) -> int:
     from drivenmorph_jax.images import load_labels, load_volume, save_volume
     from drivenmorph_jax.images.points import load_points, save_points
-    from drivenmorph_jax.images.writing import write_all_or_none
+    from drivenmorph_jax.writing import write_all_or_none
 
     volumes = [*options.images, *options.labels]
     inputs = [*volumes, *options.points]

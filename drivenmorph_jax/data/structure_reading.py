@@ -15,7 +15,10 @@ from drivenmorph_jax.errors import InputError
 
 
 def gather_structures(cfg: DataConfig) -> StructureExamples:
-    """The training subjects of a data set, of which the same are held out as in registration.
+    """The training subjects of a data set.
+
+    Those held out of registration are held out here, too, where it draws any two subjects; where
+    pairs are given, it holds out pairs, and here subjects are.
 
     Raises:
       InputError: data that is missing or unusable, without labels or their names, at another
@@ -49,8 +52,6 @@ def _read(file: SubjectFile, table: LabelTable, cfg: DataConfig) -> tuple[ndarra
             f"data.spacing is {list(cfg.spacing)}: examples are not resampled, resample the files"
         )
     inside = np.argwhere(image.data != 0)
-    if not len(inside):
-        raise InputError(f"image {file.image_path} is empty: every voxel is 0")
     if image.data.max() > np.finfo(np.float16).max:
         raise InputError(
             f"image {file.image_path} has intensities above 65504, which examples cannot hold: "

@@ -4,7 +4,6 @@ They are the subjects' own voxels, not resampled, so that labels are as they wer
 lie in one file that needs NumPy alone, for machines that read no images.
 """
 
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.writing import write_atomically
 
 
 class StructureExamples(NamedTuple):
@@ -40,16 +40,13 @@ def save_structures(path: Path, examples: StructureExamples) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    arrays = {**examples._asdict(), "names": np.array(examples.names)}
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            arrays = {**examples._asdict(), "names": np.array(examples.names)}
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def load_structures(path: Path) -> StructureExamples:

@@ -18,10 +18,10 @@ from numpy import ndarray
 
 from drivenmorph_jax.evaluation.scaling import scaled
 from drivenmorph_jax.evaluation.slices import summed_force
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
+from drivenmorph_jax.writing import write_atomically
 
 _INK = "#20242c"
 _FORCE, _MOTION = "#e4572e", "#1f6fb2"

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from drivenmorph_jax.evaluation.causal import EDGES
 from drivenmorph_jax.evaluation.scaling import scaled, warped
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 _OWN, _CONTROL, _AFTER = "#e4572e", "#9aa2af", "#1f6fb2"
 _STYLE: dict[Any, Any] = {

@@ -29,8 +29,8 @@ from drivenmorph_jax.evaluation.explain import (
 from drivenmorph_jax.evaluation.figure import total_force
 from drivenmorph_jax.evaluation.residual import ResidualSample, residual_curve, sample_residual
 from drivenmorph_jax.evaluation.scaling import scaled, warped
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.result import Registration
+from drivenmorph_jax.writing import write_atomically
 
 RADII = (16.0, 24.0, 40.0)
 """Of the balls that the force is removed in, mm."""

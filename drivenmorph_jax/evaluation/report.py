@@ -14,8 +14,8 @@ from drivenmorph_jax.evaluation.explain import explain, gain_kept, without_resid
 from drivenmorph_jax.evaluation.figure import draw_registration
 from drivenmorph_jax.evaluation.method import Method
 from drivenmorph_jax.evaluation.study import Row, run_study, spacing_of, summarise
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.progress import Say
+from drivenmorph_jax.writing import write_atomically
 
 
 class Report(NamedTuple):

@@ -18,8 +18,8 @@ from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation.method import Method
 from drivenmorph_jax.evaluation.pair import PairScore, score_pair
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.progress import Say
+from drivenmorph_jax.writing import write_atomically
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images.compression import write_nifti
 from drivenmorph_jax.images.geometry import check_affine
 from drivenmorph_jax.images.volume import nifti_image
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 
 def open_field(path: str | os.PathLike) -> tuple[Nifti1Pair, Float[ndarray, "..."]]:

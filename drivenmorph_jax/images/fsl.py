@@ -25,7 +25,7 @@ from drivenmorph_jax.images.geometry import apply_affine
 from drivenmorph_jax.images.itk_linear import check_matrix
 from drivenmorph_jax.images.resample import Grid
 from drivenmorph_jax.images.world import slabs
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 FNIRT_INTENT = 2006
 _COEFFICIENTS = (2007, 2008, 2009)

@@ -12,7 +12,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images.geometry import LPS, check_affine
 from drivenmorph_jax.images.itk_linear import Record, affine_record, in_order, matrix_of
 from drivenmorph_jax.images.transform import Affine, Field, Transform
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 _GROUP = "TransformGroup"
 _COMPOSITE = "CompositeTransform_double_3_3"

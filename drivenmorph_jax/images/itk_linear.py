@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images.geometry import LPS
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 AFFINE_KIND = "AffineTransform_double_3_3"
 _BANNER = "#Insight Transform File V1.0"

@@ -14,7 +14,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images.freesurfer import direction_cosines
 from drivenmorph_jax.images.itk_linear import check_matrix
 from drivenmorph_jax.images.resample import Grid
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 _VOXEL_TO_VOXEL, _RAS_TO_RAS = 0, 1
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 _AXES = ("x", "y", "z")
 

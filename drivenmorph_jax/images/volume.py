@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Image
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images.compression import write_nifti
 from drivenmorph_jax.images.reading import image_affine, open_image, read_voxels
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 
 @dataclass(frozen=True, eq=False)

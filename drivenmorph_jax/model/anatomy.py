@@ -6,29 +6,19 @@ their structures. As in the encoder, every statistic is taken over the brain alo
 empty background does not matter.
 """
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.config import AnatomyConfig
-from drivenmorph_jax.model.ignored import Ignored, compared
+from drivenmorph_jax.model.config import AnatomyConfig, Precision
+from drivenmorph_jax.model.convolution import convolution
 from drivenmorph_jax.model.seen import brain_pyramid, normalise
-from drivenmorph_jax.spatial.convolution import conv_general_dilated
 from drivenmorph_jax.spatial.resize import downsample, resize_image
-from drivenmorph_jax.spatial.sampling import warp
 
-Precision = Literal["float32", "bfloat16"]
 _SLOPE = 0.1  # of the activation below 0.
-
-
-class Named(NamedTuple):
-    """The structures of both images: probabilities (d, h, w, S), 0 in the background."""
-
-    fixed: Float[Array, "d h w s"]
-    moving: Float[Array, "d h w s"]
 
 
 def init_anatomy(key: jax.Array, cfg: AnatomyConfig) -> dict[str, Any]:
@@ -60,35 +50,6 @@ def name_structures(
     return (jax.nn.softmax(logits) * (image != 0))[..., 1:]
 
 
-def anatomy_force(
-    named: Named,
-    displacement: Float[Array, "d h w 3"],
-    *,
-    ignored: Ignored | None = None,
-) -> Float[Array, "d h w 3"]:
-    """f = −∂(Σ |p_F − p_M∘φ|²)/∂u = 2 Jᵀr: where to each voxel would move for structures to meet.
-
-    The driving force of features c = p with no weights, J being the exact slope of the interpolated
-    probabilities.
-
-    Args:
-      named: on one grid.
-      displacement: u, its voxels.
-      ignored: where the images are not to be compared.
-
-    Returns:
-      Per voxel of displacement.
-    """
-
-    def difference(u):
-        squared = ((named.fixed - warp(named.moving, u)) ** 2).sum(-1, keepdims=True)
-        if ignored is not None:
-            squared = squared * compared(ignored, jax.lax.stop_gradient(u))
-        return squared.sum()
-
-    return -jax.grad(difference)(displacement)
-
-
 class Anatomy(nn.Module):
     """A U-Net; see `structure_logits`."""
 
@@ -113,14 +74,7 @@ class Anatomy(nn.Module):
         return nn.Dense(1 + self.cfg.structures, name="structures")(x)
 
     def _block(self, x, mask, width: int, name: str):
-        x = nn.Conv(
-            width,
-            (3, 3, 3),
-            use_bias=False,
-            name=name,
-            dtype=jnp.bfloat16 if self.precision == "bfloat16" else None,
-            conv_general_dilated=conv_general_dilated,
-        )(x).astype(mask.dtype)
+        x = convolution(width, name, self.precision)(x).astype(mask.dtype)
         scale = self.param(f"{name}_scale", nn.initializers.ones_init(), (width,))
         shift = self.param(f"{name}_shift", nn.initializers.zeros_init(), (width,))
         scale, shift = (jnp.expand_dims(values, (0, 1, 2)) for values in (scale, shift))

@@ -13,12 +13,11 @@ from drivenmorph_jax.errors import InputError
 Sees = Literal["intensity", "detail", "mind"]
 """What is given of an image to what registers it."""
 
+Precision = Literal["float32", "bfloat16"]
+"""Of convolutions and attention."""
+
 Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
-
-
-ANATOMY_WEIGHT = 3.0
-"""Chosen on held-out training subjects: see docs/experiments.md."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class AnatomyConfig:
       structures: how many, the background not among them; both sides of the brain share theirs.
       channels: of each level, full resolution first.
       weight: of the squared difference of the probabilities, where that of the squared local
-        correlation is 1.
+        correlation is 1; chosen on held-out training subjects (docs/experiments.md).
     """
 
     structures: int
     channels: tuple[int, ...] = (16, 32, 64, 96, 96)
-    weight: float = ANATOMY_WEIGHT
+    weight: float = 3.0
 
     def __post_init__(self) -> None:
         if self.structures < 1:
@@ -98,7 +97,7 @@ class ModelConfig:
     diffusion_sigma: float = 0.5
     correlation_iterations: tuple[int, ...] = ()
     anatomy: AnatomyConfig | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:

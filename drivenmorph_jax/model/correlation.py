@@ -4,7 +4,7 @@ What the network has learned brings the anatomy together to about a voxel; what 
 of the two images themselves. The Demons layer is the same, the force another: that of LCC-Demons
 (Lorenzi et al., NeuroImage 2013) and of SyN (Avants et al., MedIA 2008). Images of one contrast are
 correlated as they are, those of any contrast by their self-similarity. Where a network also names
-structures, what differs in these adds its force (`anatomy_force`).
+structures, what differs in these adds its force (`structure_force`).
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.anatomy import Named, anatomy_force
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
@@ -22,11 +21,12 @@ from drivenmorph_jax.model.demons import (
     smoothed_velocity,
 )
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
+from drivenmorph_jax.model.named import Named, named_at, structure_force
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
 from drivenmorph_jax.spatial.filters import maximum
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
-from drivenmorph_jax.spatial.resize import downsample, resize_displacement, upsample_displacement
+from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
@@ -208,14 +208,14 @@ def correlation_demons(
     window = how.window_at(level)
     layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
     seen_fixed, seen_moving = _see(fixed, level, cfg), _see(moving, level, cfg)
-    named = _at_level(named, level)
+    named = named_at(named, level)
     ignored = ignored_pyramid(ignored, level + 1)[level]
 
     def force_at(state):
         u = state[0]
         force = correlation_force(seen_fixed, seen_moving, u, window=window, ignored=ignored)
-        if named is not None and cfg.anatomy is not None:
-            force += cfg.anatomy.weight * anatomy_force(named, u, ignored=ignored)
+        if named is not None:
+            force += structure_force(named, u, ignored=ignored)
         return compressible(u, how) * force
 
     def step(force, state):
@@ -251,11 +251,3 @@ def _see(image: Float[Array, "d h w 1"], level: int, cfg: ModelConfig) -> Seen:
         # Detail is what local correlation makes of an intensity itself.
         images, masks = brain_pyramid(image, level + 1)
     return Seen(images[level], masks[level])
-
-
-def _at_level(named: Named | None, level: int) -> Named | None:
-    if named is None:
-        return None
-    for _ in range(level):
-        named = Named(downsample(named.fixed), downsample(named.moving))
-    return named

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.anatomy import Named, init_anatomy, name_structures
+from drivenmorph_jax.model.anatomy import init_anatomy, name_structures
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.correlation import (
     correlation_demons,
@@ -25,6 +25,7 @@ from drivenmorph_jax.model.demons import (
 from drivenmorph_jax.model.difference import Force, driving_force, init_difference
 from drivenmorph_jax.model.encoder import Encoder, Features, encode
 from drivenmorph_jax.model.ignored import Ignored, ignored_pyramid, mask_force
+from drivenmorph_jax.model.named import Named
 from drivenmorph_jax.model.result import LevelResult, Registration, root_mean_square
 from drivenmorph_jax.spatial.materialise import materialise
 from drivenmorph_jax.spatial.resize import upsample_displacement
@@ -151,7 +152,7 @@ def name_both(
     both = jax.vmap(
         lambda image: name_structures(params["anatomy"], image, anatomy, precision=precision)
     )(pair)
-    return Named(both[0], both[1])
+    return Named(both[0], both[1], jnp.asarray(anatomy.weight, both.dtype))
 
 
 def _up_to(displacement, shape):

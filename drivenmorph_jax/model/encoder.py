@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.convolution import convolution
 from drivenmorph_jax.model.seen import normalise, seen_pyramid
-from drivenmorph_jax.spatial.convolution import conv_general_dilated
 from drivenmorph_jax.spatial.resize import downsample, resize_image
 
 
@@ -136,14 +136,7 @@ class Encoder(nn.Module):
         )
 
     def _block(self, x, mask, width: int, name: str):
-        x = nn.Conv(
-            width,
-            (3, 3, 3),
-            use_bias=False,
-            name=name,
-            dtype=jnp.bfloat16 if self.cfg.precision == "bfloat16" else None,
-            conv_general_dilated=conv_general_dilated,
-        )(x)
+        x = convolution(width, name, self.cfg.precision)(x)
         x = nn.leaky_relu(normalise(x.astype(mask.dtype), mask), 0.2) * mask
         return x
 

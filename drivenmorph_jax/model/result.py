@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.anatomy import Named
 from drivenmorph_jax.model.correlation import CorrelationResult
+from drivenmorph_jax.model.named import Named
 
 
 class LevelResult(NamedTuple):

@@ -24,6 +24,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.correlation import correlation_layers, is_correlation
 from drivenmorph_jax.model.drivenmorph import Params, init
+from drivenmorph_jax.writing import write_atomically
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "config.yaml"
@@ -72,10 +73,11 @@ def save_weights(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS_FILE, content)
-        _replace(folder / CONFIG_FILE, yaml.safe_dump(document, sort_keys=False).encode())
     except OSError as error:
         raise InputError(f"weights cannot be written to {folder}: {error.strerror}") from None
+    write_atomically(folder / WEIGHTS_FILE, lambda path: path.write_bytes(content))
+    text = yaml.safe_dump(document, sort_keys=False)
+    write_atomically(folder / CONFIG_FILE, lambda path: path.write_text(text))
 
 
 def load_weights(folder: str | os.PathLike) -> Weights:
@@ -232,13 +234,3 @@ def _parse_model(document: Any, path: pathlib.Path) -> ModelConfig:
             raise InputError(f"{path}: {refusal}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: model.{key} is {first['input']!r}: {first['msg']}") from None
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    """The file appears whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

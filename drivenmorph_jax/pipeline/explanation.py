@@ -15,13 +15,13 @@ from drivenmorph_jax.evaluation.force_study import (
     summarise_force,
 )
 from drivenmorph_jax.evaluation.force_words import in_words
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.methods import Method, at_own_resolution
 from drivenmorph_jax.pipeline.output_folder import output_folder
 from drivenmorph_jax.pipeline.registration import register_volumes
 from drivenmorph_jax.pipeline.scans import PathLike, read_scans
 from drivenmorph_jax.pipeline.stages import Stages
 from drivenmorph_jax.progress import Say, silent
+from drivenmorph_jax.writing import write_atomically
 
 DOCUMENT, WORDS, PICTURE = "explain.json", "explain.txt", "explain.png"
 FILES = (DOCUMENT, WORDS, PICTURE)

@@ -15,11 +15,11 @@ from jax import export
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.model.drivenmorph import register
 from drivenmorph_jax.model.weights import WEIGHTS_FILE, flat_parameters, nested_parameters
 from drivenmorph_jax.pipeline.working_space import Shape
+from drivenmorph_jax.writing import write_atomically
 
 PROGRAM_FILE = "register.jax_export"
 DESCRIPTION_FILE = "register.json"

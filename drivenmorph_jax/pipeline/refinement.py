@@ -12,15 +12,14 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model.anatomy import Named
-from drivenmorph_jax.model.config import ANATOMY_WEIGHT
 from drivenmorph_jax.model.ignored import Ignored, compared
+from drivenmorph_jax.model.named import Named, structure_difference
 from drivenmorph_jax.model.smoothing import check_regularity
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
-from drivenmorph_jax.spatial.masks import brain_mask, masked_mean
+from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -104,8 +103,8 @@ def refine(
 ) -> Refined:
     """Minimise similarity(F, M∘φ) + λ·regularity(φ) over φ = φ₀ ∘ exp(v), from v = 0.
 
-    With structures, plus the mean of |p_F − p_M∘φ|² over both brains, as it counts in the
-    correlation's iterations.
+    With structures, plus their difference over the voxels of both brains: `structure_difference`,
+    as in the correlation's iterations.
 
     v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
     the coarse one carries what moves together. The best φ met is returned, φ₀ among them; one that
@@ -159,9 +158,9 @@ def _advance(
         similarity = similarity_of(cfg.loss, where)(fixed, warped)
         if named is not None:
             both = brain_mask(fixed, warped)
-            both = both if where is None else both & where
-            difference = ((named.fixed - warp(named.moving, displacement)) ** 2).sum(-1)
-            similarity += ANATOMY_WEIGHT * masked_mean(difference[..., None], both).mean()
+            count = both.sum() if where is None else (both & where).sum()
+            difference = structure_difference(named, displacement, ignored=ignored)
+            similarity += difference / jnp.maximum(count, 1)
         penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
         return similarity + penalty, _folds(displacement)
 

@@ -10,7 +10,6 @@ import numpy as np
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, save_volume, write_itk_affine, write_itk_displacement
 from drivenmorph_jax.images.threads import in_threads
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.derived_fields import Fields
 from drivenmorph_jax.pipeline.force_fields import FORCE_UNITS, STEP_UNITS
 from drivenmorph_jax.pipeline.formats import FORMAT_FILES, format_writers
@@ -20,6 +19,7 @@ from drivenmorph_jax.pipeline.report.of_registration import REPORT
 from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.pipeline.summary import Summary
 from drivenmorph_jax.pipeline.vector_image import write_vectors
+from drivenmorph_jax.writing import write_atomically
 
 WARPED = "warped.nii.gz"
 WARPED_LABELS = "warped_labels.nii.gz"

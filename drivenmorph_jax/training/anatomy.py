@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,16 +14,16 @@ from numpy import ndarray
 from drivenmorph_jax.data.structures import StructureExamples
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.anatomy import init_anatomy, structure_logits
-from drivenmorph_jax.model.config import AnatomyConfig
+from drivenmorph_jax.model.config import AnatomyConfig, Precision
 from drivenmorph_jax.objective.naming import naming
 from drivenmorph_jax.training.anatomy_images import AnatomyImageConfig, anatomy_image
+from drivenmorph_jax.training.checkpoint import Checkpoints
+from drivenmorph_jax.training.logging import make_reporter
+from drivenmorph_jax.training.loop import Outcome, train_loop
 from drivenmorph_jax.training.optimiser import OptimiserConfig, make_optimiser
-from drivenmorph_jax.training.parallel import BackendName, make_backend
+from drivenmorph_jax.training.parallel import make_backend
+from drivenmorph_jax.training.settings import TrainingConfig
 from drivenmorph_jax.training.state import create_state
-from drivenmorph_jax.training.state_file import load_state, save_state
-
-Progress = Callable[[int, dict[str, float]], None]
-"""Called with the number of steps done and their metrics, means since the last call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,88 +31,115 @@ class AnatomyTrainingConfig:
     """How the anatomy is trained.
 
     Attributes:
-      steps: updates of the parameters.
-      batch: images of a step, over all devices.
-      optimiser: see there.
+      training: steps, images of a step (`batch`), optimiser, devices; as for a registration.
       images: what is done to them.
       precision: of the convolutions.
-      backend: see `make_backend`.
-      log_every: steps between two calls of `progress`.
-      save_every: steps between two states saved.
-      seed: of parameters, draws and order.
     """
 
-    steps: int = 6000
-    batch: int = 4
-    optimiser: OptimiserConfig = dataclasses.field(
-        default_factory=lambda: OptimiserConfig(
-            learning_rate=3e-3, warmup_steps=50, weight_decay=0.0, ema_decay=0.998
+    training: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(
+            steps=6000,
+            batch=4,
+            log_every=100,
+            evaluate_every=2000,
+            checkpoint_every=1000,
+            optimiser=OptimiserConfig(
+                learning_rate=3e-3, warmup_steps=50, weight_decay=0.0, ema_decay=0.998
+            ),
         )
     )
     images: AnatomyImageConfig = dataclasses.field(default_factory=AnatomyImageConfig)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    backend: BackendName = "auto"
-    log_every: int = 100
-    save_every: int = 1000
-    seed: int = 0
+    precision: Precision = "float32"
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: at least 1")
+
+class ImageBatches:
+    """Random examples without end; those of a step are the same whenever it is taken."""
+
+    def __init__(self, examples: StructureExamples, *, batch: int, seed: int, step: int) -> None:
+        self._examples, self._batch, self._seed, self._step = examples, batch, seed, step
+
+    def __next__(self) -> dict[str, ndarray]:
+        rng = np.random.default_rng((self._seed, self._step))
+        self._step += 1
+        chosen = rng.integers(len(self._examples.images), size=self._batch)
+        return {
+            "image": self._examples.images[chosen],
+            "structures": self._examples.structures[chosen],
+        }
+
+    def get_state(self) -> int:
+        """The steps that were taken."""
+        return self._step
 
 
 def train_anatomy(
     examples: StructureExamples,
     cfg: AnatomyTrainingConfig,
     anatomy: AnatomyConfig,
-    *,
-    state_path: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The averaged parameters after all steps; from the state that is there, where one is.
+    folder: Path,
+) -> Outcome:
+    """Train, from the last checkpoint in the folder where there is one.
 
     Args:
       examples: to learn from.
       cfg: how.
       anatomy: the architecture, for as many structures as the examples have.
-      state_path: where the state is saved, and looked for.
-      progress: is told.
+      folder: of the checkpoints, of this training alone.
+
+    Returns:
+      How it ended; the averaged parameters in its state are the result.
 
     Raises:
-      InputError: a saved state of another training, or examples of another number of structures.
+      InputError: checkpoints of another training, or examples of another number of structures.
+      TrainingError: a loss or gradient is not finite.
     """
     if anatomy.structures != len(examples.names):
         raise InputError(
             f"the examples have {len(examples.names)} structures, the anatomy {anatomy.structures}"
         )
-    optimiser = make_optimiser(cfg.optimiser, cfg.steps)
+    training = cfg.training
+    optimiser = make_optimiser(training.optimiser, training.steps)
     backend = make_backend(
-        cfg.backend,
+        training.backend,
         _make_loss(cfg, anatomy),
         optimiser,
-        batch=cfg.batch,
-        ema_decay=cfg.optimiser.ema_decay,
+        batch=training.batch,
+        ema_decay=training.optimiser.ema_decay,
     )
-    params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
+    params_key, step_key = jax.random.split(jax.random.key(training.seed))
     state = create_state(step_key, init_anatomy(params_key, anatomy), optimiser)
-    training = _digest(examples, cfg, anatomy)
-    if state_path.exists():
-        state = load_state(state_path, state, training)
     state = backend.place_state(state)
-    pending: list[Any] = []
-    first = int(state.step)
-    for step, chosen in enumerate(_choices(len(examples.images), cfg, first), start=first + 1):
-        batch = {"image": examples.images[chosen], "structures": examples.structures[chosen]}
-        state, metrics = backend.step(state, backend.place_batch(batch))
-        pending.append(metrics)
-        if step % cfg.log_every == 0 or step == cfg.steps:
-            means = jax.tree.map(lambda *values: float(np.mean(values)), *jax.device_get(pending))
-            progress(step, means)
-            pending = []
-        if step % cfg.save_every == 0 or step == cfg.steps:
-            save_state(state_path, state, training)
-    return jax.device_get(backend.gather(state.ema_params))
+    document = _document(examples, cfg, anatomy)
+    checkpoints = Checkpoints(folder, keep=1)
+    reporter, seconds = None, 0.0
+    try:
+        if checkpoints.latest_step() is not None:
+            if checkpoints.read_config() != document:
+                raise InputError(
+                    f"{folder} holds checkpoints of another training: remove it to begin again"
+                )
+            restored = checkpoints.restore(state)
+            state, seconds = restored.state, restored.progress["seconds"]
+        first = int(state.step)
+        reporter = make_reporter(training.steps, first)
+        return train_loop(
+            state,
+            backend=backend,
+            batches=ImageBatches(examples, batch=training.batch, seed=training.seed, step=first),
+            checkpoints=checkpoints,
+            cfg=training,
+            config_document=document,
+            metric_log=None,
+            reporter=reporter,
+            evaluate=lambda params: {
+                "dice": float(held_out_dice(backend.gather(params), examples, anatomy).mean())
+            },
+            seconds_before=seconds,
+        )
+    finally:
+        if reporter is not None:
+            reporter.close()
+        checkpoints.close()
 
 
 def held_out_dice(
@@ -121,13 +148,13 @@ def held_out_dice(
     """Mean Dice of each structure over the held-out images, each voxel having one name."""
 
     @jax.jit
-    def name(image):
+    def name(params, image):
         logits = structure_logits(params, image[..., None].astype(np.float32), anatomy)
         return logits.argmax(-1) * (image > 0)
 
     found = []
     for image, structures in zip(examples.held_images, examples.held_structures, strict=True):
-        names, truth = np.asarray(name(image)), structures * (image > 0)
+        names, truth = np.asarray(name(params, image)), structures * (image > 0)
         for value in range(1, 1 + anatomy.structures):
             both = (names == value) & (truth == value)
             size = (names == value).sum() + (truth == value).sum()
@@ -154,15 +181,17 @@ def _make_loss(cfg: AnatomyTrainingConfig, anatomy: AnatomyConfig):
     return loss
 
 
-def _digest(examples: StructureExamples, cfg: AnatomyTrainingConfig, anatomy: AnatomyConfig) -> str:
-    """Of all that a training depends on."""
-    digest = hashlib.sha256(repr((cfg, anatomy, examples.names)).encode())
+def _document(
+    examples: StructureExamples, cfg: AnatomyTrainingConfig, anatomy: AnatomyConfig
+) -> dict[str, Any]:
+    """All that a training depends on, as plain values."""
+    digest = hashlib.sha256()
     for array in (examples.images, examples.structures):
         digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _choices(count: int, cfg: AnatomyTrainingConfig, first: int) -> Iterator[ndarray]:
-    """Of each step after the first ones its examples, the same whenever it is taken."""
-    for step in range(first, cfg.steps):
-        yield np.random.default_rng((cfg.seed, step)).integers(count, size=cfg.batch)
+    document = {
+        "model": dataclasses.asdict(anatomy),
+        "anatomy": dataclasses.asdict(cfg),
+        "structures": examples.names,
+        "examples": digest.hexdigest(),
+    }
+    return json.loads(json.dumps(document))

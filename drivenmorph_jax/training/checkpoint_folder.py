@@ -17,9 +17,9 @@ from orbax.checkpoint.checkpoint_managers import (
     PreservationPolicy,
 )
 
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.checksum import checksum
 from drivenmorph_jax.training.repeated_errors import silence_repeated_errors
+from drivenmorph_jax.writing import write_atomically
 
 _SCORES = "scores.json"
 # Orbax saves under this name, and renames what is complete.

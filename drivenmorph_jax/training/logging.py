@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.training.processes import is_lead
+from drivenmorph_jax.writing import write_atomically
 
 
 class Reporter(Protocol):

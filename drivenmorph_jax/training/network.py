@@ -44,12 +44,12 @@ def drivenmorph(
       weights: folder of exported weights to start from; None for random parameters.
 
     Raises:
-      InputError: an anatomy without weights: naming structures is not learned by registering.
+      InputError: an anatomy: naming structures is not learned by registering.
     """
-    if cfg.anatomy is not None and weights is None:
+    if cfg.anatomy is not None:
         raise InputError(
-            "model.anatomy is trained by train_anatomy.py, not here: set training.initial_weights "
-            "to weights that have one"
+            "model.anatomy is trained by train_anatomy.py, not here: leave it out, and join it to "
+            "the weights that this training gives"
         )
     compiled = jax.jit(init, static_argnums=1)
 

@@ -14,7 +14,7 @@ import jax
 import yaml
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.writing import write_atomically
+from drivenmorph_jax.writing import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel")
 # What JAX reaches accelerators through; those that are installed are told.

@@ -9,15 +9,10 @@ import pytest
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig, init, register
-from drivenmorph_jax.model.anatomy import (
-    Named,
-    anatomy_force,
-    init_anatomy,
-    name_structures,
-    structure_logits,
-)
+from drivenmorph_jax.model.anatomy import init_anatomy, name_structures, structure_logits
 from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
+from drivenmorph_jax.model.named import Named, named_at, structure_force
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
@@ -40,7 +35,7 @@ def balls(radius: float) -> Named:
         away = np.sqrt(((place - aside) ** 2).sum(0))
         return jnp.asarray(1 / (1 + np.exp(2 * (away - size))), jnp.float32)[..., None]
 
-    return Named(ball(5.0, 0.0), ball(radius, 0.5))
+    return Named(ball(5.0, 0.0), ball(radius, 0.5), jnp.asarray(3.0))
 
 
 def test_probabilities_are_of_the_brain_alone(anatomy, brain):
@@ -68,7 +63,8 @@ def test_the_force_is_the_slope_of_the_difference():
     """Against central differences of the sum of squares, in float64."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        named = Named(*(jnp.asarray(rng.uniform(size=(6, 7, 8, 3))) for _ in range(2)))
+        images = (jnp.asarray(rng.uniform(size=(6, 7, 8, 3))) for _ in range(2))
+        named = Named(*images, jnp.asarray(1.7))
         u, direction = (jnp.asarray(0.3 * rng.normal(size=(6, 7, 8, 3))) for _ in range(2))
         ignored = Ignored(*(jnp.asarray(rng.uniform(size=(6, 7, 8, 1))) for _ in range(2)))
 
@@ -76,10 +72,10 @@ def test_the_force_is_the_slope_of_the_difference():
             squared = (named.fixed - warp(named.moving, u + step * direction)) ** 2
             # Where images are compared does not move with the field.
             share = (1 - ignored.fixed) * (1 - warp(ignored.moving, u))
-            return float(squared.sum()), float((share * squared).sum())
+            return 1.7 * float(squared.sum()), 1.7 * float((share * squared).sum())
 
         slopes = (np.array(difference(1e-6)) - np.array(difference(-1e-6))) / 2e-6
-        forces = anatomy_force(named, u), anatomy_force(named, u, ignored=ignored)
+        forces = structure_force(named, u), structure_force(named, u, ignored=ignored)
         found = [-float((force * direction).sum()) for force in forces]
         np.testing.assert_allclose(found, slopes, rtol=1e-5)
         assert abs(slopes[0] - slopes[1]) > 0.1 * abs(slopes[0])
@@ -87,7 +83,16 @@ def test_the_force_is_the_slope_of_the_difference():
 
 def test_what_is_alike_is_left_alone():
     same = balls(5.0).fixed
-    np.testing.assert_array_equal(anatomy_force(Named(same, same), jnp.zeros((*SHAPE, 3))), 0)
+    named = Named(same, same, jnp.asarray(1.0))
+    np.testing.assert_array_equal(structure_force(named, jnp.zeros((*SHAPE, 3))), 0)
+
+
+def test_at_a_level_they_are_means_of_what_they_were():
+    named = balls(6.5)
+    half = named_at(named, 1)
+    assert named_at(None, 1) is None and named_at(named, 0) is named and half is not None
+    assert half.moving.shape == (10, 9, 11, 1) and half.weight == named.weight
+    np.testing.assert_allclose(half.moving.sum(), named.moving.sum() / 8, rtol=1e-5)
 
 
 @pytest.mark.parametrize("radius", [3.5, 6.5])

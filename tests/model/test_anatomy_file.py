@@ -36,5 +36,5 @@ def test_what_is_no_anatomy_is_refused(tmp_path):
     save_anatomy(path, trained(AnatomyConfig(5, channels=(3, 4))))
     with pytest.raises(InputError, match="do not fit its architecture"):
         load_anatomy(path)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         save_anatomy(tmp_path / "none" / "a.safetensors", trained())

@@ -6,7 +6,7 @@ import pytest
 
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model.anatomy import Named
+from drivenmorph_jax.model.named import Named
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import demons_method, refined_method
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine, refine_config
@@ -73,7 +73,8 @@ def test_structures_meet_where_images_show_nothing():
         for radius in (5.0, 6.5)
     ]
     image = jnp.ones((20, 20, 20, 1))
-    named, still = Named(*(b[..., None] for b in ball)), jnp.zeros((20, 20, 20, 3))
+    named = Named(*(b[..., None] for b in ball), jnp.asarray(3.0))
+    still = jnp.zeros((20, 20, 20, 3))
     cfg = dataclasses.replace(CONFIG, iterations=30)
     found = refine(still, image, image, cfg, named=named).displacement
     before, after = (jnp.abs(named.fixed - warp(named.moving, u)).sum() for u in (still, found))

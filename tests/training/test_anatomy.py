@@ -1,5 +1,8 @@
 """Training what names structures: it learns, goes on where it was, and runs on any devices."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +12,15 @@ from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.data.structures import StructureExamples
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import AnatomyConfig
-from drivenmorph_jax.training.anatomy import AnatomyTrainingConfig, held_out_dice, train_anatomy
+from drivenmorph_jax.training.anatomy import (
+    AnatomyTrainingConfig,
+    ImageBatches,
+    held_out_dice,
+    train_anatomy,
+)
 from drivenmorph_jax.training.anatomy_images import AnatomyImageConfig, anatomy_image
 from drivenmorph_jax.training.augment import AffineRange
+from drivenmorph_jax.training.settings import TrainingConfig
 
 ANATOMY = AnatomyConfig(2, channels=(4, 8))
 MILD = AnatomyImageConfig(
@@ -31,78 +40,85 @@ def examples() -> StructureExamples:
     return StructureExamples(images[:3], structures[:3], images[3:], structures[3:], ("w", "o"))
 
 
-def trained(path, cfg, *, told=None):
-    told = [] if told is None else told
-    return train_anatomy(
-        examples(), cfg, ANATOMY, state_path=path, progress=lambda *args: told.append(args)
-    )
+def trained(folder, cfg, anatomy=ANATOMY):
+    return train_anatomy(examples(), cfg, anatomy, folder).state.ema_params
 
 
 def config(**changes) -> AnatomyTrainingConfig:
-    usual = {"steps": 4, "batch": 2, "log_every": 2, "save_every": 2, "backend": "single"}
-    return AnatomyTrainingConfig(images=MILD, **(usual | changes))
+    usual = {"steps": 4, "batch": 2, "log_every": 2, "evaluate_every": 0, "checkpoint_every": 2}
+    optimiser = AnatomyTrainingConfig().training.optimiser
+    training = TrainingConfig(backend="single", optimiser=optimiser)
+    return AnatomyTrainingConfig(dataclasses.replace(training, **(usual | changes)), MILD)
 
 
-def test_it_learns_to_name_what_it_has_not_seen(tmp_path):
-    told = []
-    cfg = config(steps=90, log_every=15, save_every=90)
-    params = trained(tmp_path / "state.npz", cfg, told=told)
-    assert [step for step, _ in told] == [15, 30, 45, 60, 75, 90]
-    assert told[-1][1]["loss"] < 0.65 * told[0][1]["loss"]
+def test_it_learns_to_name_what_it_has_not_seen(tmp_path, capsys):
+    params = trained(
+        tmp_path / "run", config(steps=90, log_every=30, evaluate_every=90, checkpoint_every=90)
+    )
     dice = held_out_dice(params, examples(), ANATOMY)
     assert dice.shape == (2,) and dice.min() > 0.6
+    said = capsys.readouterr().out
+    losses = [float(found) for found in re.findall(r"step \d+/90  loss (\S+)", said)]
+    assert len(losses) == 3 and losses[-1] < 0.8 * losses[0]
+    assert f"dice {dice.mean():.4g}" in said
 
 
 @pytest.mark.slow
-def test_it_goes_on_where_it_was_stopped(tmp_path):
-    whole = trained(tmp_path / "whole.npz", config())
+def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole", config())
+    taken = ImageBatches.__next__
 
-    class Stopped(Exception):
-        pass
+    def stop(self):
+        if self.get_state() == 3:
+            raise KeyboardInterrupt
+        return taken(self)
 
-    def stop(step, _):
-        if step == 4:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train_anatomy(
-            examples(), config(), ANATOMY, state_path=tmp_path / "part.npz", progress=stop
-        )
-    told = []
-    again = trained(tmp_path / "part.npz", config(), told=told)
-    assert [step for step, _ in told] == [4]
-    jax.tree.map(np.testing.assert_array_equal, again, whole)
-    told.clear()
-    jax.tree.map(
-        np.testing.assert_array_equal, trained(tmp_path / "part.npz", config(), told=told), whole
+    monkeypatch.setattr(ImageBatches, "__next__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "part", config())
+    places = []
+    monkeypatch.setattr(
+        ImageBatches, "__next__", lambda self: (places.append(self.get_state()), taken(self))[1]
     )
-    assert told == []
+    again = trained(tmp_path / "part", config())
+    assert places == [2, 3]
+    jax.tree.map(np.testing.assert_array_equal, again, whole)
+    jax.tree.map(np.testing.assert_array_equal, trained(tmp_path / "part", config()), whole)
+    assert places == [2, 3]
 
 
-def test_a_state_that_is_none_or_anothers_is_refused(tmp_path):
-    path = tmp_path / "state.npz"
-    path.write_bytes(b"no state")
-    with pytest.raises(InputError, match="is damaged"):
-        trained(path, config())
-    path.unlink()
-    trained(path, config())
-    with pytest.raises(InputError, match="is of another training"):
-        trained(path, config(seed=1))
-    other = AnatomyConfig(2, channels=(3, 8))
-    with pytest.raises(InputError, match="is of another training"):
-        train_anatomy(examples(), config(), other, state_path=path, progress=print)
+def test_checkpoints_of_another_training_are_refused(tmp_path):
+    trained(tmp_path / "run", config(steps=2))
+    for cfg in (config(), config(steps=2, seed=1)):
+        with pytest.raises(InputError, match="holds checkpoints of another training"):
+            trained(tmp_path / "run", cfg)
     with pytest.raises(InputError, match="2 structures, the anatomy 5"):
-        train_anatomy(examples(), config(), AnatomyConfig(5), state_path=path, progress=print)
-    with pytest.raises(InputError, match="steps is 0"):
-        config(steps=0)
+        trained(tmp_path / "run", config(), AnatomyConfig(5))
 
 
 @pytest.mark.slow
 def test_eight_devices_do_what_one_does(tmp_path):
-    one = trained(tmp_path / "one.npz", config(steps=2, batch=8))
-    many = trained(tmp_path / "many.npz", config(steps=2, batch=8, backend="pmap"))
+    one = trained(tmp_path / "one", config(steps=2, batch=8))
+    many = trained(tmp_path / "many", config(steps=2, batch=8, backend="pmap"))
     for found, expected in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+def test_structures_move_with_the_image():
+    """An image whose intensities are its structures' numbers is the mean of these by their shares,
+    as both are interpolated linearly."""
+    numbers = examples().structures[0]
+    image = jnp.asarray(numbers, jnp.float32)
+    moves = AnatomyImageConfig(gamma=0.0, bias=0.0, blur=0.0, noise=0.0, strip=0.0)
+    for seed in range(4):
+        found, shares, brain = anatomy_image(
+            jax.random.key(seed), image, jnp.asarray(numbers), 2, moves
+        )
+        mean = shares[..., 1:2] + 2 * shares[..., 2:]
+        scale = jnp.sqrt((mean**2).sum() / (mean > 0).sum())
+        seen = np.asarray(brain) > 0
+        assert seen.mean() > 0.1 and np.ptp(np.asarray(found)[seen]) > 0.5
+        np.testing.assert_allclose((found * scale)[seen], mean[seen], atol=2e-3)
 
 
 def test_images_made_of_images_keep_their_structures():

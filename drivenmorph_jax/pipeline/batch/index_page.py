@@ -6,12 +6,12 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.batch.outcome import Outcome
 from drivenmorph_jax.pipeline.report.head import asset, head
 from drivenmorph_jax.pipeline.report.of_registration import REPORT
 from drivenmorph_jax.pipeline.report.tables import badge, number
 from drivenmorph_jax.pipeline.results import FIGURE
+from drivenmorph_jax.writing import write_atomically
 
 _PAGE = Template("""\
 $head<body>

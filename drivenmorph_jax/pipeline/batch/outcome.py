@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.batch.pairs import Pair
 from drivenmorph_jax.pipeline.quality import worst
 from drivenmorph_jax.pipeline.summary import Summary
+from drivenmorph_jax.writing import write_atomically
 
 # Column of the table: where its figure is in summary.json.
 _FIGURES = {

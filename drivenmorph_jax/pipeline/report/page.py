@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from drivenmorph_jax.images.writing import write_atomically
 from drivenmorph_jax.pipeline.quality import worst
 from drivenmorph_jax.pipeline.report import tables
 from drivenmorph_jax.pipeline.report.agreement import agreements
 from drivenmorph_jax.pipeline.report.content import ReportContent
 from drivenmorph_jax.pipeline.report.head import asset, head
 from drivenmorph_jax.pipeline.report.volumes import bright, pack_image, pack_ratio, pack_vectors
+from drivenmorph_jax.writing import write_atomically
 
 _SCRIPTS = ("volumes.js", "colours.js", "view.js", "lines.js", "report.js")
 
