@@ -35,6 +35,7 @@ METHODS = {
     "dipy_syn": "dipy SyN",
     "convex_adam": "convexAdam",
     "unet": "U-Net (VoxelMorph)",
+    "unet_labels": "U-Net (VoxelMorph), trained with labels",
     "transmorph": "Swin transformer (TransMorph)",
     "classical_thirion": "ours, classical: Thirion",
     "classical_symmetric": "ours, classical: symmetric",
@@ -63,6 +64,8 @@ class Entry(NamedTuple):
 
 
 UNSUPERVISED, SUPERVISED = "brain-t1", "brain-t1-labels"
+# The others that our own loop has trained, and the architecture of each.
+_LEARNED = {"unet": "unet", "unet_labels": "unet", "transmorph": "transmorph"}
 
 
 class UnavailableError(Exception):
@@ -93,7 +96,7 @@ def make_entry(
     """
     if name == "affine":
         return Entry(name, {}, lambda f, m: (np.zeros((*f.shape, 3), np.float32), 0.0))
-    if name in ("unet", "transmorph"):
+    if name in _LEARNED:
         return _baseline(name, spacing, (baselines or {}).get(name))
     if name.startswith("drivenmorph"):
         if checkpoint and "_labels" in name:
@@ -156,7 +159,7 @@ def _baseline(name: str, spacing: Spacing, folder: pathlib.Path | None) -> Entry
 
     if folder is None:
         raise UnavailableError(f"give the folder of its training: --baseline {name}=DIR")
-    method, config = load_baseline(name, folder)
+    method, config = load_baseline(_LEARNED[name], folder)
     settings = {"sha256": _digest(method.params), "model": config["model"]}
     trained = config["data"]["spacing"] or spacing
     return _at(name, settings, compiled(method), spacing, trained)
@@ -258,7 +261,7 @@ def add_baseline_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=named_folder,
         metavar="NAME=DIR",
-        help="run folder of a trained baseline: unet or transmorph",
+        help="run folder of a trained baseline: unet, unet_labels or transmorph",
     )
 
 
