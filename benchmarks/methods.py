@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 
 
 UNSUPERVISED, SUPERVISED = "brain-t1", "brain-t1-labels"
-# The others that our own loop has trained, and the architecture of each.
+# What else our own loop has trained, and the architecture of each.
 _LEARNED = {"unet": "unet", "unet_labels": "unet", "transmorph": "transmorph"}
 
 
@@ -261,14 +261,15 @@ def add_baseline_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=named_folder,
         metavar="NAME=DIR",
-        help="run folder of a trained baseline: unet, unet_labels or transmorph",
+        help=f"run folder of a trained baseline: {', '.join(_LEARNED)}",
     )
 
 
 def named_folder(text: str) -> tuple[str, pathlib.Path]:
     name, _, folder = text.partition("=")
-    if name not in METHODS or not folder:
-        raise argparse.ArgumentTypeError(f"{text!r}: write it as unet=DIR or transmorph=DIR")
+    if name not in _LEARNED or not folder:
+        forms = " or ".join(f"{known}=DIR" for known in _LEARNED)
+        raise argparse.ArgumentTypeError(f"{text!r}: write it as {forms}")
     return name, pathlib.Path(folder)
 
 

@@ -30,6 +30,11 @@ def add(commands: Any) -> None:
         "leaves them out",
     )
     parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of encoder and attention, in place of that of the training",
+    )
+    parser.add_argument(
         "--program",
         type=int,
         nargs=3,
@@ -49,6 +54,7 @@ def run(options: argparse.Namespace, _: str) -> int:
         options.output,
         iterations=options.iterations,
         correlation_iterations=options.correlation_iterations,
+        precision=options.precision,
         program=program,
     )
     say(f"written to {options.output}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.config import Precision
 from drivenmorph_jax.model.correlation import with_correlation
 from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
@@ -18,6 +19,7 @@ def export_weights(
     *,
     iterations: Sequence[int] | None = None,
     correlation_iterations: Sequence[int] | None = None,
+    precision: Precision | None = None,
     program: Shape | None = None,
 ) -> None:
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
@@ -32,6 +34,7 @@ def export_weights(
             of a level share their parameters, so that there may be more or fewer of them.
         correlation_iterations: finest first, in place of those of the training, which may have
             done without.
+        precision: of encoder and attention, in place of that of the training.
         program: also write a `jax.export` program for images of so many voxels an axis; see
             `export_program`.
 
@@ -52,6 +55,8 @@ def export_weights(
     if correlation_iterations is not None:
         model = dataclasses.replace(model, correlation_iterations=tuple(correlation_iterations))
         params = with_correlation(params, model)
+    if precision is not None:
+        model = dataclasses.replace(model, precision=precision)
     data, training = weights.config["data"], dict(weights.config["training"])
     training.pop("initial_weights", None)  # A path.
     metadata = {

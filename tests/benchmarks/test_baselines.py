@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import train_baseline
 from baselines import BASELINES, load_baseline, transmorph, unet
+from methods import make_entry
 
 from drivenmorph_jax.config import parse_config
 from drivenmorph_jax.data import phantom_pair
@@ -107,6 +108,8 @@ def test_training_by_our_loop_is_resumed_and_loaded(tmp_path):
         jax.tree.leaves(method.params), jax.tree.leaves(second.state.ema_params), strict=True
     ):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    labelled = make_entry("unet_labels", (2.0, 2.0, 2.0), baselines={"unet_labels": tmp_path})
+    assert labelled.settings["model"] == network.description
     with pytest.raises(InputError, match="holds no run of transmorph"):
         load_baseline("transmorph", tmp_path)
     with pytest.raises(InputError, match=r"model\.channels is .*, the checkpoint has None"):

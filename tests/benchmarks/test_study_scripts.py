@@ -38,10 +38,14 @@ def test_ours_is_compared_with_every_other_on_the_pairs_of_both():
 def test_a_baseline_without_its_run_is_left_out_with_advice():
     with pytest.raises(UnavailableError, match="--baseline unet=DIR"):
         make_entry("unet", (2.0, 2.0, 2.0))
+    with pytest.raises(UnavailableError, match="--baseline unet_labels=DIR"):
+        make_entry("unet_labels", (2.0, 2.0, 2.0), baselines={"unet": pathlib.Path("runs/u")})
     with pytest.raises(UnavailableError, match="its weights are brain-t1-labels"):
         make_entry("drivenmorph_labels", (2.0, 2.0, 2.0), checkpoint=pathlib.Path("runs/mine"))
     with pytest.raises(argparse.ArgumentTypeError, match="write it as unet=DIR"):
         named_folder("unet")
+    with pytest.raises(argparse.ArgumentTypeError, match="'affine=runs/u': write it as"):
+        named_folder("affine=runs/u")
     assert named_folder("unet=runs/u") == ("unet", pathlib.Path("runs/u"))
 
 

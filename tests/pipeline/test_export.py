@@ -45,6 +45,9 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
     assert main([*more[:3], str(tmp_path / "last"), "--correlation-iterations", "2"]) == 0
     last = load_weights(tmp_path / "last")
     assert last.model.correlation_iterations == (2,) and "correlation_0" in last.params["demons"]
+    assert exported.model.precision == "float32"
+    assert main([*more[:3], str(tmp_path / "half"), "--precision", "bfloat16"]) == 0
+    assert load_weights(tmp_path / "half").model.precision == "bfloat16"
     program = [*more[:3], str(tmp_path / "program"), "--program", "8", "8", "8"]
     assert main(program) == 0
     assert {path.name for path in (tmp_path / "program").iterdir()} == {
