@@ -73,7 +73,8 @@ class ModelConfig:
       correlation_iterations: further Demons iterations after all levels, per level, finest first,
         run coarse to fine; driven by the slope of the local correlation of intensities, or with
         "mind" of self-similarities.
-      anatomy: names structures in both images, whose difference adds its force to those iterations.
+      anatomy: names structures in both images, whose difference adds its force to those iterations
+        at full resolution.
       precision: dtype of encoder, attention and anatomy; fields, solves and losses stay float32.
     """
 

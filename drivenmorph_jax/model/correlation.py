@@ -21,50 +21,67 @@ from drivenmorph_jax.model.demons import (
     smoothed_velocity,
 )
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
-from drivenmorph_jax.model.named import Named, named_at, structure_force
+from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
 from drivenmorph_jax.spatial.filters import maximum
-from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.jacobian import least_corner_volume
 from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
+class Steps(NamedTuple):
+    """Constants of the Demons layer; lengths in voxels of its grid.
+
+    Attributes:
+      scale: the step that a force of 1 makes.
+      fluid_sigma, diffusion_sigma: widths of the smoothings.
+    """
+
+    scale: float
+    fluid_sigma: float
+    diffusion_sigma: float
+
+
 class Comparison(NamedTuple):
-    """How images are compared, and the initial constants of the layer; lengths in voxels.
+    """How images are compared, and the initial constants of the layers.
 
     Attributes:
       windows: odd widths of the cubes in which they are correlated, finest level first; the last
-        also holds for all coarser levels.
-      scale: the step that a force of 1 makes.
-      fluid_sigma, diffusion_sigma: widths of the smoothings.
+        also holds for all coarser levels. Voxels.
+      steps: of the layers, in the same order.
       finer_iterations: on a grid of half the spacing, for images that are as fine; 0: none.
+      finer_steps: of these.
       small_volume: the force begins to fade where tissue is compressed to this share of its volume.
       least_volume: and to this there is no force left.
     """
 
     windows: tuple[int, ...]
-    scale: float
-    fluid_sigma: float
-    diffusion_sigma: float
-    finer_iterations: int
-    least_volume: float = 0.05
-    small_volume: float = 0.2
+    steps: tuple[Steps, ...]
+    finer_iterations: int = 0
+    finer_steps: Steps | None = None
+    least_volume: float = 0.0
+    small_volume: float = 0.1
 
     def window_at(self, level: int) -> int:
         """`windows` of a level."""
         return self.windows[min(level, len(self.windows) - 1)]
 
+    def steps_at(self, level: int) -> Steps:
+        """`steps` of a level."""
+        return self.steps[min(level, len(self.steps) - 1)]
 
-# Chosen on held-out training subjects, what is finer on painted label maps: see
-# docs/experiments.md.
+
+# Chosen on held-out training subjects, and what is finer on painted label maps and on pairs of MALF
+# that are in no table: see docs/experiments.md.
 _ONE_CONTRAST = Comparison(
-    windows=(9,), scale=0.7, fluid_sigma=1.0, diffusion_sigma=0.35, finer_iterations=20
+    windows=(9,),
+    steps=(Steps(0.7, 1.0, 0.35),),
+    finer_iterations=20,
+    finer_steps=Steps(0.7, 1.0, 0.3),
 )
-_WITH_ANATOMY = _ONE_CONTRAST._replace(scale=0.5, fluid_sigma=0.7)
-_ANY_CONTRAST = Comparison(
-    windows=(7, 5), scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7, finer_iterations=0
-)
+_WITH_ANATOMY = _ONE_CONTRAST._replace(steps=(Steps(0.5, 0.7, 0.3), Steps(1.0, 1.5, 0.2)))
+_ANY_CONTRAST = Comparison(windows=(7, 5), steps=(Steps(4.0, 3.0, 0.7),))
 
 
 class Seen(NamedTuple):
@@ -100,12 +117,31 @@ def correlation_layers(cfg: ModelConfig) -> dict[int, str]:
     return {level: f"correlation_{level}" for level, count in reversed([*counts]) if count}
 
 
-def init_correlation(cfg: ModelConfig) -> dict[str, Float[Array, ""]]:
-    """Parameters of one level: the logarithms of a comparison's scale and widths."""
-    values = comparison(cfg)._asdict()
+def init_correlation(cfg: ModelConfig, level: int = 0) -> dict[str, Float[Array, ""]]:
+    """Parameters of one level: the logarithms of its scale and widths."""
+    return _logarithms(comparison(cfg).steps_at(level))
+
+
+def finer_layer(
+    params: dict[str, Float[Array, ""]], cfg: ModelConfig
+) -> dict[str, Float[Array, ""]]:
+    """Parameters of the layer on a grid of half the spacing.
+
+    Args:
+      params: of the finest level: what training or a regularity has made of its initial constants
+        it makes of the finer ones.
+      cfg: an architecture with finer iterations.
+    """
+    how = comparison(cfg)
+    assert how.finer_steps is not None
+    initial, finer = init_correlation(cfg), _logarithms(how.finer_steps)
+    return {name: params[name] + finer[name] - initial[name] for name in params}
+
+
+def _logarithms(steps: Steps) -> dict[str, Float[Array, ""]]:
     return {
-        f"log_{name}": jnp.log(jnp.asarray(values[name], jnp.float32))
-        for name in ("scale", "fluid_sigma", "diffusion_sigma")
+        f"log_{name}": jnp.log(jnp.asarray(value, jnp.float32))
+        for name, value in steps._asdict().items()
     }
 
 
@@ -113,8 +149,8 @@ def with_correlation(params: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]
     """The parameters of a network with `cfg.correlation_iterations`, or, of none, without."""
     before = params["demons"]
     layers = {name: layer for name, layer in before.items() if not is_correlation(name)}
-    for name in correlation_layers(cfg).values():
-        layers[name] = before.get(name) or init_correlation(cfg)
+    for level, name in correlation_layers(cfg).items():
+        layers[name] = before.get(name) or init_correlation(cfg, level)
     return {**params, "demons": layers}
 
 
@@ -165,15 +201,16 @@ def compressible(displacement: Float[Array, "d h w 3"], how: Comparison) -> Floa
     """The share of the force that is left where tissue is compressed: 1 down to `small_volume`, 0
     at `least_volume`.
 
-    Of a voxel and its neighbours the most compressed one counts. Without a force the displacement
-    only gets smoother there, so that the map need not be smooth everywhere for folds in a few
-    places (docs/experiments.md). No derivative passes through it.
+    Of a voxel and its neighbours the most compressed one counts, of each its most compressed corner
+    (`least_corner_volume`): tissue folds there first. Without a force the displacement only gets
+    smoother there, so that the map need not be smooth everywhere for folds in a few places
+    (docs/experiments.md). No derivative passes through it.
 
     Args:
       displacement: u, voxels.
       how: names the two shares.
     """
-    volume = jacobian_determinant(jax.lax.stop_gradient(displacement))[..., None]
+    volume = least_corner_volume(jax.lax.stop_gradient(displacement))
     spent = (how.small_volume - volume) / (how.small_volume - how.least_volume)
     return 1 - maximum(jnp.clip(spent, 0, 1), 3)
 
@@ -200,7 +237,7 @@ def correlation_demons(
       cfg: the architecture.
       iterations: how many.
       level: 0 is full resolution.
-      named: the structures of both images at full resolution, which then add their force.
+      named: the structures of both images, on the grid of the level, which then add their force.
       ignored: where the images are not to be compared.
       remat: see `register`.
     """
@@ -208,7 +245,6 @@ def correlation_demons(
     window = how.window_at(level)
     layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
     seen_fixed, seen_moving = _see(fixed, level, cfg), _see(moving, level, cfg)
-    named = named_at(named, level)
     ignored = ignored_pyramid(ignored, level + 1)[level]
 
     def force_at(state):

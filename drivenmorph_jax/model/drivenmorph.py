@@ -119,7 +119,7 @@ def register(
     assert displacement is not None
     displacement = _up_to(displacement, fixed.shape[:3])
     corrections, layers = [], correlation_layers(cfg)
-    named = name_both(params, fixed, moving, cfg) if layers else None
+    named = name_both(params, fixed, moving, cfg) if 0 in layers else None
     for level, layer in layers.items():
         corrected = correlation_demons(
             params["demons"][layer],
@@ -129,7 +129,7 @@ def register(
             cfg,
             iterations=cfg.correlation_iterations[level],
             level=level,
-            named=named,
+            named=named if level == 0 else None,
             ignored=ignored,
             remat=remat,
         )

@@ -12,6 +12,7 @@ from drivenmorph_jax.model.correlation import (
     comparison,
     correlation_demons,
     correlation_layers,
+    finer_layer,
 )
 from drivenmorph_jax.model.drivenmorph import Params
 from drivenmorph_jax.model.ignored import Ignored
@@ -36,7 +37,7 @@ def register_finer(
 ) -> CorrelationResult:
     """What `register` found at half the resolution, continued on the images' own grid.
 
-    The constants are those of the network's own resolution, in voxels of this one.
+    Its constants are others than those of the network's own resolution (`finer_layer`).
 
     Args:
       params: of the whole network.
@@ -59,7 +60,7 @@ def register_finer(
             "level, does not go on at a finer one"
         )
     return correlation_demons(
-        params["demons"][correlation_layers(cfg)[0]],
+        finer_layer(params["demons"][correlation_layers(cfg)[0]], cfg),
         fixed,
         moving,
         upsample_displacement(displacement, fixed.shape[:3]),

@@ -6,7 +6,6 @@ import jax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.ignored import Ignored, compared
-from drivenmorph_jax.spatial.resize import downsample
 from drivenmorph_jax.spatial.sampling import warp
 
 
@@ -54,12 +53,3 @@ def structure_force(
     interpolated probabilities. Per voxel of displacement.
     """
     return -jax.grad(lambda u: structure_difference(named, u, ignored=ignored))(displacement)
-
-
-def named_at(named: Named | None, level: int) -> Named | None:
-    """The same at a level, each of half the resolution of the one before."""
-    if named is None:
-        return None
-    for _ in range(level):
-        named = Named(downsample(named.fixed), downsample(named.moving), named.weight)
-    return named

@@ -11,8 +11,8 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig, init, register
 from drivenmorph_jax.model.anatomy import init_anatomy, name_structures, structure_logits
 from drivenmorph_jax.model.config import AnatomyConfig
-from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
-from drivenmorph_jax.model.named import Named, named_at, structure_force
+from drivenmorph_jax.model.correlation import correlation_demons, init_correlation, with_correlation
+from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 from drivenmorph_jax.spatial.sampling import warp
@@ -87,31 +87,20 @@ def test_what_is_alike_is_left_alone():
     np.testing.assert_array_equal(structure_force(named, jnp.zeros((*SHAPE, 3))), 0)
 
 
-def test_at_a_level_they_are_means_of_what_they_were():
-    named = balls(6.5)
-    half = named_at(named, 1)
-    assert named_at(None, 1) is None and named_at(named, 0) is named and half is not None
-    assert half.moving.shape == (10, 9, 11, 1) and half.weight == named.weight
-    np.testing.assert_allclose(half.moving.sum(), named.moving.sum() / 8, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("level", "least"), [(0, 0.1), (1, 0.05)])
 @pytest.mark.parametrize("radius", [3.5, 6.5])
-def test_structures_meet_where_images_show_nothing(radius, level, least):
+def test_structures_meet_where_images_show_nothing(radius):
     """An image of one intensity has no local correlation: what moves it is the anatomy."""
     image = jnp.ones((*SHAPE, 1))
     named, still = balls(radius), jnp.zeros((*SHAPE, 3))
 
     def run(named):
         params = init_correlation(CFG)
-        return correlation_demons(
-            params, image, image, still, CFG, iterations=60, level=level, named=named
-        )
+        return correlation_demons(params, image, image, still, CFG, iterations=60, named=named)
 
     found = jax.jit(run)(named).displacement
     before, after = (jnp.abs(named.fixed - warp(named.moving, u)).sum() for u in (still, found))
     assert after < 0.15 * before
-    assert jacobian_determinant(found).min() > least
+    assert jacobian_determinant(found).min() > 0.1
     np.testing.assert_allclose(jax.jit(run)(None).displacement, 0, atol=1e-3)
 
 
@@ -128,9 +117,23 @@ def test_a_network_names_what_drives_its_last_iterations(tiny, brain):
     assert jnp.abs(found.displacement - unmoved).max() > 1e-4
     plain = dataclasses.replace(cfg, anatomy=None)
     assert run(params, fixed, moving, plain).named is None
-    alone = dataclasses.replace(cfg, correlation_iterations=())
-    assert run(params, fixed, moving, alone).named is None
+    for without in ((), (0, 3)):
+        alone = dataclasses.replace(cfg, correlation_iterations=without)
+        alone_params = with_correlation(params, alone)
+        assert run(alone_params, fixed, moving, alone).named is None
     assert jnp.abs(run(params, fixed, fixed, cfg).displacement).max() < 0.02
+
+
+def test_structures_add_their_force_at_full_resolution_alone(tiny, brain):
+    cfg = dataclasses.replace(tiny, correlation_iterations=(2, 3), anatomy=ANATOMY)
+    params = init(jax.random.key(0), cfg)
+    pair = [gaussian_smooth(brain(seed, (12, 10, 14)), 0.8) for seed in (1, 2)]
+    run = jax.jit(register, static_argnums=3)
+    found = run(params, *pair, cfg).correlation
+    nothing = {**params, "anatomy": jax.tree.map(jnp.zeros_like, params["anatomy"])}
+    without = run(nothing, *pair, cfg).correlation
+    np.testing.assert_array_equal(found[0].driving_force, without[0].driving_force)
+    assert jnp.abs(found[1].driving_force - without[1].driving_force).max() > 1e-3
 
 
 @pytest.mark.parametrize(

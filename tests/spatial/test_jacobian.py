@@ -4,7 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drivenmorph_jax.spatial.jacobian import determinant, jacobian_determinant, jacobian_matrix
+from drivenmorph_jax.objective.diffeomorphism import ndv_percent
+from drivenmorph_jax.spatial.jacobian import (
+    determinant,
+    jacobian_determinant,
+    jacobian_matrix,
+    least_corner_volume,
+)
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -67,3 +73,38 @@ def test_determinant_is_numpys(n):
     matrices = np.random.default_rng(0).normal(size=(20, n, n))
     got = determinant(jnp.asarray(matrices, jnp.float32))
     np.testing.assert_allclose(got, np.linalg.det(matrices), atol=1e-5)
+
+
+def test_of_an_affine_map_every_corner_is_its_determinant():
+    matrix = np.array([[1.1, 0.2, -0.1], [-0.1, 0.9, 0.05], [0.3, 0.1, 1.2]])
+    grid = np.moveaxis(np.indices((5, 6, 7), float), 0, -1)
+    u = jnp.asarray(grid @ (matrix - np.eye(3)).T, jnp.float32)
+    assert np.linalg.det(matrix) > 1
+    # At the border the displacement goes on as it is, not as the map does.
+    inside = np.s_[1:-1, 1:-1, 1:-1]
+    np.testing.assert_allclose(
+        least_corner_volume(u)[inside][..., 0], np.linalg.det(matrix), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("size", "folds"), [(0.1, False), (0.25, None), (0.8, True)])
+def test_corners_are_positive_where_no_volume_is_turned_over(size, folds):
+    u = size * np.random.default_rng(3).normal(size=(6, 7, 8, 3))
+    negative = np.minimum(np.asarray(least_corner_volume(jnp.asarray(u, jnp.float32))), 0)[..., 0]
+    turned = [
+        [ndv_percent(u, mask=np.eye(u[..., 0].size)[voxel].reshape(u.shape[:3])) > 0]
+        for voxel in range(u[..., 0].size)
+    ]
+    np.testing.assert_array_equal(negative.reshape(-1, 1) < 0, turned)
+    assert folds is None or np.any(turned) == folds
+
+
+def test_corners_see_what_central_differences_do_not():
+    x = np.arange(8)[:, None, None]
+    u = np.zeros((8, 5, 6, 3))
+    u[..., 0] = 0.3 * (-1.0) ** x  # Edges of 1 - 0.6 and 1 + 0.6.
+    u = jnp.asarray(u, jnp.float32)
+    assert jacobian_determinant(u)[1:-1].min() == 1
+    np.testing.assert_allclose(least_corner_volume(u)[2:-2], 0.4, atol=1e-6)
+    np.testing.assert_allclose(least_corner_volume(2 * u)[2:-2], -0.2, atol=1e-6)
+    assert jacobian_determinant(2 * u)[1:-1].min() == 1
