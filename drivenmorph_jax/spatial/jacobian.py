@@ -37,12 +37,8 @@ def determinant(matrix: Float[Array, "*space n n"]) -> Float[Array, "*space"]:
     """Determinant of 2×2 or 3×3 matrices, written out: `linalg.det` is slow on volumes."""
     if matrix.shape[-1] == 2:
         return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
-    a, b, c = matrix[..., 0, :], matrix[..., 1, :], matrix[..., 2, :]
-    return (
-        a[..., 0] * (b[..., 1] * c[..., 2] - b[..., 2] * c[..., 1])
-        - a[..., 1] * (b[..., 0] * c[..., 2] - b[..., 2] * c[..., 0])
-        + a[..., 2] * (b[..., 0] * c[..., 1] - b[..., 1] * c[..., 0])
-    )
+    first, second, third = ([matrix[..., i, j] for j in range(3)] for i in range(3))
+    return _dot(first, _cross(second, third))
 
 
 def least_corner_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
