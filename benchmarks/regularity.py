@@ -27,6 +27,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import overlap
 from drivenmorph_jax.evaluation.study import spacing_of
 from drivenmorph_jax.model import register
+from drivenmorph_jax.model.correlation import comparison
 from drivenmorph_jax.model.smoothing import with_regularity
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
@@ -107,7 +108,8 @@ def score(solve, params, data: EvaluationData, pair: tuple[int, int]) -> dict[st
 def key_of(found: Pretrained, data: EvaluationData, pair: tuple[int, int], factor: float) -> str:
     images = [np.asarray(data.subjects[i].image, np.float32) for i in pair]
     names = "__".join(data.subjects[i].name for i in pair)
-    return f"{names}-{factor:g}-{digest(VERSION, [found.sha256, spacing_of(data)], *images)}"
+    settings = [found.sha256, comparison(found.config)._asdict(), spacing_of(data)]
+    return f"{names}-{factor:g}-{digest(VERSION, settings, *images)}"
 
 
 def table(scores: Scores) -> str:
