@@ -2,6 +2,9 @@
 
 python train.py --config configs/quickstart.yaml [--resume] [--run-dir DIR] [section.key=value …]
 
+With --prepare DIR it writes the config's data into a folder of arrays, and ends: data.prepared=DIR
+then trains on a machine that has neither the images nor a package that reads them.
+
 On a cluster, start one process on each host, all with the same arguments, and add --distributed
 where JAX knows the cluster (SLURM, Open MPI, Cloud TPU), or else
 --coordinator HOST:PORT --processes N --process I.
@@ -9,6 +12,7 @@ where JAX knows the cluster (SLURM, Open MPI, Cloud TPU), or else
 
 import argparse
 import errno
+import functools
 import pathlib
 import sys
 
@@ -28,6 +32,9 @@ def main() -> int:
     arguments = parse_arguments()
     run_dir = arguments.run_dir or pathlib.Path("runs") / arguments.config.stem
     try:
+        if arguments.prepare:
+            prepare(arguments)
+            return 0
         if arguments.distributed or arguments.coordinator:
             join_processes(arguments.coordinator, arguments.processes, arguments.process)
         config = load_config(arguments.config, arguments.overrides)
@@ -48,11 +55,26 @@ def main() -> int:
     return 0
 
 
+def prepare(arguments: argparse.Namespace) -> None:
+    """The config's data as arrays in a folder."""
+    from drivenmorph_jax.data.gathering import write_prepared
+
+    config = load_config(arguments.config, arguments.overrides)
+    write_prepared(config.data, arguments.prepare, progress=functools.partial(print, flush=True))
+    print(f"written to {arguments.prepare}: train with data.prepared={arguments.prepare}")
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train DrivenMorph.")
     parser.add_argument("--config", type=pathlib.Path, required=True, help="a file of configs/")
     parser.add_argument("--run-dir", type=pathlib.Path, help="default: runs/NAME of the config")
     parser.add_argument("--resume", action="store_true", help="from the run's last checkpoint")
+    parser.add_argument(
+        "--prepare",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="write the data there as arrays, and end",
+    )
     parser.add_argument(
         "--profile",
         nargs="?",

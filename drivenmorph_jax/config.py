@@ -27,10 +27,13 @@ _PATH_KEYS = (
     "data.validation_path",
     "data.reference",
     "data.cache",
+    "data.prepared",
     "data.labels",
     "data.label_maps",
     "training.initial_weights",
 )
+# Of section `data`: not used with `data.prepared`.
+_IMAGE_FILES = ("path", "validation_path", "reference", "cache", "labels", "label_maps")
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Config:
@@ -70,8 +73,10 @@ def parse_config(
         _check_keys(change, Config, f"override {override}")
         _resolve_paths(change, pathlib.Path.cwd())
         _merge(changes, change)
-    # A path that is overridden is never looked at: it may name a variable that is not set.
-    _resolve_paths(document, folder or pathlib.Path.cwd(), except_for=changes)
+    # A path that is not used is never looked at: it may name a variable that is not set.
+    unused = {"data": dict.fromkeys(_IMAGE_FILES) if _prepared(document, changes) else {}}
+    _merge(unused, changes)
+    _resolve_paths(document, folder or pathlib.Path.cwd(), except_for=unused)
     _merge(document, changes)
     return validate(document, Config, source)
 
@@ -186,6 +191,10 @@ def _resolve_paths(
             text = holder[name]
             if name != "labels" or any(mark in text for mark in "/.$~"):
                 holder[name] = _resolve(text, folder, dotted)
+
+
+def _prepared(document: dict[str, Any], changes: dict[str, Any]) -> bool:
+    return bool((_section(document, "data") | _section(changes, "data")).get("prepared"))
 
 
 def _section(document: dict[str, Any], name: str) -> dict[str, Any]:

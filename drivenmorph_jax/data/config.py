@@ -38,6 +38,8 @@ class DataConfig:
       shape: voxels of the common grid, axes right, anterior, superior.
       spacing: mm of the common grid; null: the reference's own.
       cache: folder for prepared subjects; null: a folder in the user's cache.
+      prepared: folder that `train.py --prepare` wrote: subjects, pairs and label table are its own,
+        and no image, label map or label table is looked for; null: they are read from files.
       in_memory: hold all subjects in memory; false: read them from the cache when needed.
       flip: probability of a left-right flip of a training pair.
       threads: host threads that prepare batches.
@@ -68,6 +70,7 @@ class DataConfig:
     shape: tuple[int, int, int] = (48, 56, 48)
     spacing: tuple[float, float, float] | None = None
     cache: str | None = None
+    prepared: str | None = None
     in_memory: bool = True
     flip: float = 0.5
     threads: int = 2

@@ -9,13 +9,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.data.config import DataConfig
-from drivenmorph_jax.data.label_maps import list_label_maps
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
-from drivenmorph_jax.data.listing import Listing, SubjectFile, require_unique
 from drivenmorph_jax.data.phantom import phantom_pair
-from drivenmorph_jax.data.prealign import Reference, open_reference, prepare
+from drivenmorph_jax.data.prepared import Part, Prepared, load_prepared
 from drivenmorph_jax.data.protocols import label_table
-from drivenmorph_jax.data.sources import list_subjects
 from drivenmorph_jax.data.split import cyclic_pairs, split_by_hash
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
@@ -80,50 +77,21 @@ def load_training(
             TrainingData(data.subjects, data.pairs, data.label_table),
             _phantoms(cfg, [int(s) for s in held], progress),
         )
-    listing = list_subjects(cfg)
-    reference = open_reference(cfg, listing.training)
-    table = _configured_table(cfg, listing)
-    extra = list_label_maps(cfg.label_maps) if cfg.label_maps else ()
-    listed = require_unique((*listing.training, *extra))
-    files, subjects, skipped = _usable(listed, reference, cfg, progress)
-    index = {file.name: i for i, file in enumerate(files)}
-    with_images = {file.name for file in listing.training}
-    if listing.training_pairs is None:
-        names = [name for name in index if name in with_images]
+    found = _subjects("training", cfg, progress)
+    assert found is not None, "those to train on are always there"
+    index = {name: i for i, name in enumerate(found.names)}
+    if found.pairs is None:
+        names = [name for name in index if name not in found.without_images]
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
-        kept = [*kept, *(name for name in index if name not in with_images)]
-        chosen = _choose(subjects, [index[name] for name in kept])
-        training = TrainingData(chosen, None, table, skipped)
-        held_pairs = cyclic_pairs(held) if held else ()
-    elif extra:
-        raise InputError("data.label_maps goes with any two subjects, not with given pairs")
-    else:
-        pairs = tuple(pair for pair in listing.training_pairs if set(pair) <= index.keys())
-        kept_pairs, held_pairs = _hold_out_pairs(pairs, cfg)
-        training = TrainingData(subjects, _indices(kept_pairs, index), table, skipped)
-    holdout = _evaluation(files, held_pairs, subjects, table, reference)
-    return training, holdout
-
-
-def _usable(
-    files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Say
-) -> tuple[tuple[SubjectFile, ...], Sequence[Subject], tuple[str, ...]]:
-    """The files that can be used, their subjects, and the names of the others, where skipped."""
-    skipped: list[str] = []
-
-    def skip(name: str, error: InputError) -> None:
-        skipped.append(name)
-        progress(f"skipped {name}: {error}")
-
-    may_skip = cfg.on_bad_image == "skip"
-    subjects = prepare(files, reference, cfg, progress=progress, skip=skip if may_skip else None)
-    if skipped and len(subjects) < 2:
-        raise InputError(
-            f"{len(skipped)} of {len(files)} training subjects cannot be used ("
-            f"{', '.join(skipped)}): pairs need at least 2; mend the files"
-        )
-    used = tuple(file for file in files if file.name not in skipped)
-    return used, subjects, tuple(file.name for file in files if file.name in skipped)
+        kept = [*kept, *(name for name in index if name in found.without_images)]
+        chosen = _choose(found.subjects, [index[name] for name in kept])
+        training = TrainingData(chosen, None, found.label_table, found.skipped)
+        return training, _evaluation(found, cyclic_pairs(held) if held else ())
+    kept_pairs, held_pairs = _hold_out_pairs(found.pairs, cfg)
+    training = TrainingData(
+        found.subjects, _indices(kept_pairs, index), found.label_table, found.skipped
+    )
+    return training, _evaluation(found, held_pairs)
 
 
 def load_validation(cfg: DataConfig, *, progress: Say = _log.info) -> EvaluationData:
@@ -135,16 +103,22 @@ def load_validation(cfg: DataConfig, *, progress: Say = _log.info) -> Evaluation
     if cfg.format == "phantom":
         first = _VALIDATION_SEEDS
         return _phantoms(cfg, range(first, first + cfg.phantom_validation), progress)
-    listing = list_subjects(cfg)
-    if not listing.validation:
+    found = _subjects("validation", cfg, progress)
+    if found is None:
         raise InputError("no validation subjects: set data.validation_path or data.validation")
-    reference = open_reference(cfg, listing.training)
-    subjects = prepare(listing.validation, reference, cfg, progress=progress)
-    pairs = listing.validation_pairs
-    if pairs is None:
-        pairs = cyclic_pairs([file.name for file in listing.validation])
-    table = _configured_table(cfg, listing)
-    return _evaluation(listing.validation, pairs, subjects, table, reference)
+    pairs = cyclic_pairs(found.names) if found.pairs is None else found.pairs
+    return _evaluation(found, pairs)
+
+
+def _subjects(part: Part, cfg: DataConfig, progress: Say) -> Prepared | None:
+    """The subjects of a part, the held-out ones among those to train on; None where there are
+    none."""
+    if cfg.prepared is not None:
+        return load_prepared(cfg, part)
+    # What reads files is needed for files alone.
+    from drivenmorph_jax.data.gathering import gather_training, gather_validation
+
+    return (gather_training if part == "training" else gather_validation)(cfg, progress)
 
 
 def _phantoms(cfg: DataConfig, seeds: Sequence[int], progress: Say) -> EvaluationData:
@@ -178,21 +152,14 @@ def _hold_out_pairs(
     return kept, [pair for pair in pairs if "\0".join(pair) in set(held)]
 
 
-def _evaluation(
-    files: Sequence[SubjectFile],
-    pairs: Sequence[tuple[str, str]],
-    subjects: Sequence[Subject],
-    table: LabelTable | None,
-    reference: Reference,
-) -> EvaluationData:
+def _evaluation(found: Prepared, pairs: Sequence[tuple[str, str]]) -> EvaluationData:
     """The pairs with only the subjects that are in one."""
     used = {name for pair in pairs for name in pair}
-    chosen = [i for i, file in enumerate(files) if file.name in used]
-    index = {files[i].name: position for position, i in enumerate(chosen)}
-    part = _choose(subjects, chosen)
-    if table is None:
-        table = _table_of_what_is_there(part)
-    return EvaluationData(part, _indices(pairs, index), table, reference.grid.affine)
+    chosen = [i for i, name in enumerate(found.names) if name in used]
+    index = {found.names[i]: position for position, i in enumerate(chosen)}
+    part = _choose(found.subjects, chosen)
+    table = found.label_table or _table_of_what_is_there(part)
+    return EvaluationData(part, _indices(pairs, index), table, found.affine)
 
 
 def _choose(subjects: Sequence[Subject], indices: Sequence[int]) -> Sequence[Subject]:
@@ -202,11 +169,6 @@ def _choose(subjects: Sequence[Subject], indices: Sequence[int]) -> Sequence[Sub
 
 def _indices(pairs: Sequence[tuple[str, str]], index: dict[str, int]) -> IndexPairs:
     return tuple((index[fixed], index[moving]) for fixed, moving in pairs)
-
-
-def _configured_table(cfg: DataConfig, listing: Listing) -> LabelTable | None:
-    source = cfg.labels or listing.labels
-    return None if source is None else label_table(source)
 
 
 def _table_of_what_is_there(subjects: Sequence[Subject]) -> LabelTable | None:

@@ -1,0 +1,142 @@
+"""Subjects on their common grid as a folder of arrays, for machines that read no images."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from drivenmorph_jax.data.cache import CachedSubjects, read_cached, write_cached
+from drivenmorph_jax.data.config import DataConfig
+from drivenmorph_jax.data.labels import LabelTable, make_label_table
+from drivenmorph_jax.data.subject import Subject
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.writing import write_atomically
+
+_MANIFEST = "prepared.json"
+_VERSION = 1
+_AGAIN = "prepare the data again (train.py --prepare)"
+
+Part = Literal["training", "validation"]
+
+
+class Prepared(NamedTuple):
+    """Subjects on the common grid, and what is known of them.
+
+    Attributes:
+      names: of the subjects, in their order.
+      subjects: in memory, or read from disk when asked for.
+      pairs: (fixed, moving) names; None: the layout names none.
+      label_table: None where the protocol is unknown.
+      affine: (4, 4) of the common grid, voxel to RAS mm.
+      without_images: names of those that are label maps alone.
+      skipped: names of the listed subjects that cannot be used.
+    """
+
+    names: tuple[str, ...]
+    subjects: Sequence[Subject]
+    pairs: tuple[tuple[str, str], ...] | None
+    label_table: LabelTable | None
+    affine: Float[ndarray, "4 4"]
+    without_images: frozenset[str] = frozenset()
+    skipped: tuple[str, ...] = ()
+
+
+def check_unprepared(folder: Path) -> None:
+    """Before hours of preparation: whether `save_prepared` may write there.
+
+    Raises:
+      InputError: the folder holds prepared data.
+    """
+    if (folder / _MANIFEST).exists():
+        raise InputError(f"{folder} already holds prepared data: choose another folder")
+
+
+def save_prepared(folder: Path, training: Prepared, validation: Prepared | None) -> None:
+    """Write both parts. The list of what is there comes last: without it there is nothing.
+
+    Raises:
+      InputError: it cannot be written, or holds prepared data.
+    """
+    check_unprepared(folder)
+    document: dict[str, Any] = {"version": _VERSION, "validation": None}
+    for title, part in (("training", training), ("validation", validation)):
+        if part is None:
+            continue
+        # By number: names may hold what a file system does not take.
+        files = [f"{title}/{index:05d}.npz" for index in range(len(part.names))]
+        for file, subject in zip(files, part.subjects, strict=True):
+            write_cached(folder / file, subject)
+        document[title] = _as_document(part, files)
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
+
+
+def load_prepared(cfg: DataConfig, part: Part) -> Prepared | None:
+    """A part of `cfg.prepared`; None where it has none.
+
+    Raises:
+      InputError: no such folder, files that are missing or damaged, or another grid than the
+        config's.
+    """
+    assert cfg.prepared is not None
+    folder = Path(cfg.prepared).expanduser()
+    try:
+        document = json.loads((folder / _MANIFEST).read_text())
+        if document["version"] != _VERSION:
+            raise InputError(f"{folder} was prepared by another version: {_AGAIN}")
+        content = document[part]
+        return None if content is None else _from_document(content, folder, cfg)
+    except InputError:
+        raise  # A ValueError too.
+    except OSError:
+        raise InputError(f"{folder} holds no prepared data: {_AGAIN}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / _MANIFEST} is damaged: {_AGAIN}") from None
+
+
+def _as_document(part: Prepared, files: list[str]) -> dict[str, Any]:
+    table = part.label_table
+    return {
+        "subjects": [list(entry) for entry in zip(part.names, files, strict=True)],
+        "pairs": part.pairs,
+        "labels": table and [list(row) for row in zip(table.values, table.names, strict=True)],
+        "shape": list(part.subjects[0].image.shape),
+        "affine": np.asarray(part.affine).tolist(),
+        "without_images": sorted(part.without_images),
+        "skipped": list(part.skipped),
+    }
+
+
+def _from_document(document: dict[str, Any], folder: Path, cfg: DataConfig) -> Prepared:
+    if document["shape"] != list(cfg.shape):
+        raise InputError(
+            f"{folder} was prepared on {document['shape']} voxels, data.shape is "
+            f"{list(cfg.shape)}: set it so, or prepare the data again"
+        )
+    affine = np.array(document["affine"], np.float64)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if cfg.spacing is not None and not np.allclose(spacing, cfg.spacing, rtol=1e-3):
+        raise InputError(
+            f"{folder} was prepared at {spacing.round(3).tolist()} mm, data.spacing is "
+            f"{list(cfg.spacing)}: set it so, or prepare the data again"
+        )
+    names = tuple(name for name, _ in document["subjects"])
+    paths = tuple(folder / file for _, file in document["subjects"])
+    for path in paths:
+        if read_cached(path, check_only=True) is None:
+            raise InputError(f"{path} is missing or damaged: {_AGAIN}")
+    subjects: Sequence[Subject] = CachedSubjects(names, paths)
+    pairs, labels = document["pairs"], document["labels"]
+    return Prepared(
+        names,
+        tuple(subjects) if cfg.in_memory else subjects,
+        None if pairs is None else tuple((fixed, moving) for fixed, moving in pairs),
+        make_label_table(map(tuple, labels)) if labels else None,
+        affine,
+        frozenset(document["without_images"]),
+        tuple(document["skipped"]),
+    )
