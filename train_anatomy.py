@@ -59,7 +59,10 @@ def train(options: argparse.Namespace) -> int:
     chosen = {name: getattr(options, name) for name in ("steps", "batch", "seed", "backend")}
     training = dataclasses.replace(usual.training, **chosen)
     cfg = dataclasses.replace(usual, training=training, precision=options.precision)
-    outcome = train_anatomy(examples, cfg, anatomy, options.output.with_suffix(".checkpoints"))
+    try:
+        outcome = train_anatomy(examples, cfg, anatomy, options.output.with_suffix(".checkpoints"))
+    except InputError as error:
+        raise InputError(_by_options(str(error))) from None
     if outcome.signal_number is not None:
         print(f"stopped by a signal after step {int(outcome.state.step)}: the same command goes on")
         return 128 + outcome.signal_number
@@ -77,6 +80,14 @@ def train(options: argparse.Namespace) -> int:
     }
     save_anatomy(options.output, TrainedAnatomy(params, anatomy, metadata))
     return 0
+
+
+def _by_options(message: str) -> str:
+    """The mend in the words of this command, where it names a key of a config."""
+    for name in ("batch", "backend"):
+        message = message.replace(f"training.{name}=", f"--{name} ")
+        message = message.replace(f"training.{name}", f"--{name}")
+    return message
 
 
 def join(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from machine import describe_machine, hold_to_threads
 from methods import (
     CLASSICAL,
     METHODS,
+    UNSUPERVISED,
     Entry,
     UnavailableError,
     add_baseline_option,
@@ -79,7 +81,8 @@ def main() -> int:
     if not rows:
         print("accuracy.py: error: no method can run: see above", file=sys.stderr)
         return 2
-    text = f"{make_table(rows, config.data)}\n\n{make_comparison(rows)}".rstrip()
+    titles = titles_of(arguments.checkpoint)
+    text = f"{make_table(rows, config.data, titles)}\n\n{make_comparison(rows, titles)}".rstrip()
     print(f"\n{text}")
     part = f"-first-{arguments.pairs}" if arguments.pairs else ""
     path = arguments.output / f"{arguments.config.stem}{part}.md"
@@ -174,7 +177,18 @@ def tune(held_out: EvaluationData, arguments: Any, threads: int) -> None:
     write_record(arguments.output / "classical_constants.json", result)
 
 
-def make_table(rows: dict[str, list[Record]], data: DataConfig) -> str:
+def titles_of(checkpoint: pathlib.Path | None) -> dict[str, str]:
+    """What the table calls each method; ours by the checkpoint, where one is given."""
+    if checkpoint is None:
+        return METHODS
+    name = checkpoint.absolute().name
+    return {
+        key: title if "_labels" in key else title.replace(UNSUPERVISED, name)
+        for key, title in METHODS.items()
+    }
+
+
+def make_table(rows: dict[str, list[Record]], data: DataConfig, titles: Mapping[str, str]) -> str:
     """Markdown: one line a method, and what the figures were measured on."""
     lines = [
         "| method | pairs | Dice | folding % | NDV % | SDlogJ | HD95 (voxels) | s / pair |",
@@ -184,28 +198,28 @@ def make_table(rows: dict[str, list[Record]], data: DataConfig) -> str:
         table = np.array([[r["score"][column] for column in _COLUMNS] for r in records])
         dice, folding, ndv, sdlogj, hd95, seconds = table.mean(0)
         lines.append(
-            f"| {METHODS[name]} | {len(records)} | {dice:.4f} ± {table[:, 0].std():.4f} "
+            f"| {titles[name]} | {len(records)} | {dice:.4f} ± {table[:, 0].std():.4f} "
             f"| {folding:.4f} | {ndv:.4f} | {sdlogj:.4f} | {hd95:.3f} | {seconds:.2f} |"
         )
     source = pathlib.Path(data.validation_path or data.path or data.format).name
     lines += ["", f"Validation pairs of {source}. Seconds are of a pair, compilation left out."]
-    return "\n".join([*lines, *machines(rows)])
+    return "\n".join([*lines, *machines(rows, titles)])
 
 
-def machines(rows: dict[str, list[Record]]) -> list[str]:
+def machines(rows: dict[str, list[Record]], titles: Mapping[str, str]) -> list[str]:
     """Which machine ran what, and the largest load that it had before a pair of each method."""
     found: dict[str, list[str]] = {}
     for name, records in rows.items():
         for machine in sorted({r["machine"] for r in records}):
             loads = [r["load_before"] for r in records if r["machine"] == machine]
-            found.setdefault(machine, []).append(f"{METHODS[name]} ({max(loads):.1f})")
+            found.setdefault(machine, []).append(f"{titles[name]} ({max(loads):.1f})")
     return [
         f"{machine} (load before a pair at most): {', '.join(names)}."
         for machine, names in found.items()
     ]
 
 
-def make_comparison(rows: dict[str, list[Record]]) -> str:
+def make_comparison(rows: dict[str, list[Record]], titles: Mapping[str, str]) -> str:
     """Markdown: Dice of each of ours less that of every other method, on the pairs of both."""
     scores = {
         name: {(r["fixed"], r["moving"]): r["score"]["dice"] for r in records}
@@ -213,12 +227,12 @@ def make_comparison(rows: dict[str, list[Record]]) -> str:
     }
     tables = []
     for ours in (name for name in _OURS if name in rows and len(rows) > 1):
-        lines = header(f"Dice of {METHODS[ours]} less that of")
+        lines = header(f"Dice of {titles[ours]} less that of")
         for name in rows:
             if name != ours:
                 pairs = [pair for pair in scores[ours] if pair in scores[name]]
                 found = compare(*([scores[of][pair] for pair in pairs] for of in (ours, name)))
-                lines.append(as_row(METHODS[name], found, digits=4))
+                lines.append(as_row(titles[name], found, digits=4))
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 

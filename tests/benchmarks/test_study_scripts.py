@@ -28,11 +28,14 @@ def test_ours_is_compared_with_every_other_on_the_pairs_of_both():
         "affine": [record("affine", pair, 0.5) for pair in range(5)],
         "drivenmorph": [record("drivenmorph", pair, 0.6 + 0.01 * pair) for pair in (4, 2, 3)],
     }
-    lines = accuracy.make_comparison(rows).splitlines()
+    lines = accuracy.make_comparison(rows, accuracy.METHODS).splitlines()
     assert lines[0].startswith("| Dice of ours: brain-t1 less that of | pairs |")
     assert lines[2].startswith("| affine only | 3 | +0.1300 | +0.1052 to +0.1548 | ")
     assert len(lines) == 3
-    assert accuracy.make_comparison({"affine": rows["affine"]}) == ""
+    assert accuracy.make_comparison({"affine": rows["affine"]}, accuracy.METHODS) == ""
+    titles = accuracy.titles_of(pathlib.Path("runs/mine"))
+    assert titles["drivenmorph"] == "ours: mine" and titles["dipy_syn"] == "dipy SyN"
+    assert titles["drivenmorph_labels"] == "ours: brain-t1-labels"
 
 
 def test_a_baseline_without_its_run_is_left_out_with_advice():

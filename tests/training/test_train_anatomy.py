@@ -1,5 +1,6 @@
 """train_anatomy.py, from images in a folder to weights that name structures."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.data import phantom_pair
+from drivenmorph_jax.data.structures import StructureExamples, save_structures
 from drivenmorph_jax.model import ModelConfig, init, register
 from drivenmorph_jax.model.weights import load_weights, save_weights
 
@@ -23,9 +25,10 @@ TINY = ModelConfig(
 )
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
+def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
+    environment = os.environ | variables
     command = [sys.executable, str(CHECKOUT / "train_anatomy.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, env=environment)
 
 
 @pytest.fixture
@@ -79,3 +82,17 @@ def test_bad_input_is_one_line_and_code_2(arguments, said):
     assert done.returncode == 2
     assert done.stderr.startswith("train_anatomy.py: error: ") and said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_batch_that_does_not_divide_over_the_devices(tmp_path):
+    images = np.ones((2, 16, 16, 16), np.float16)
+    structures = np.ones((2, 16, 16, 16), np.uint8)
+    examples = StructureExamples(images, structures, images, structures, ("all",))
+    save_structures(tmp_path / "examples.npz", examples)
+    arguments = (tmp_path / "examples.npz", "--output", tmp_path / "x.safetensors")
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = run("train", *arguments, "--batch", 6, **devices)
+    assert done.returncode == 2
+    assert "--batch is 6, which does not divide over 4 devices" in done.stderr
+    assert "or set --backend single" in done.stderr and "training." not in done.stderr
+    assert not (tmp_path / "x.checkpoints").exists()
