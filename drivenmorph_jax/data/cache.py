@@ -16,11 +16,24 @@ _LABELS = {"labels", "native_labels", "from_common"}
 
 
 class CachedSubjects(Sequence[Subject]):
-    """Subjects read from their files each time they are asked for; any thread may ask."""
+    """Subjects read from their files each time they are asked for; any thread may ask.
 
-    def __init__(self, names: tuple[str, ...], paths: tuple[Path, ...]):
+    Args:
+      names: theirs.
+      paths: their files.
+      mend: what to do about a file that cannot be read, for the message.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        paths: tuple[Path, ...],
+        *,
+        mend: str = "delete it, and start again",
+    ):
         self.names = names
         self._paths = paths
+        self._mend = mend
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -28,7 +41,9 @@ class CachedSubjects(Sequence[Subject]):
     def choose(self, indices: Sequence[int]) -> "CachedSubjects":
         """Those subjects, still on disk."""
         return CachedSubjects(
-            tuple(self.names[i] for i in indices), tuple(self._paths[i] for i in indices)
+            tuple(self.names[i] for i in indices),
+            tuple(self._paths[i] for i in indices),
+            mend=self._mend,
         )
 
     @overload
@@ -40,7 +55,7 @@ class CachedSubjects(Sequence[Subject]):
             return self.choose(range(*index.indices(len(self))))
         subject = read_cached(self._paths[index])
         if subject is None:
-            raise InputError(f"{self._paths[index]} cannot be read: delete it, and start again")
+            raise InputError(f"{self._paths[index]} cannot be read: {self._mend}")
         # The file may have been prepared under another name.
         return subject._replace(name=self.names[index])
 
@@ -68,8 +83,13 @@ def read_cached(path: Path, *, check_only: bool = False) -> Subject | None:
         return None
 
 
-def write_cached(path: Path, subject: Subject) -> None:
+def write_cached(path: Path, subject: Subject, *, mend: str = "set data.cache") -> None:
     """Writes beside the path, then renames: another process sees the whole file or none.
+
+    Args:
+      path: the file; its folder is made.
+      subject: to be written.
+      mend: what to do where the folder cannot be written to, for the message.
 
     Raises:
       InputError: the folder cannot be written to.
@@ -86,7 +106,7 @@ def write_cached(path: Path, subject: Subject) -> None:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         Path(temporary).replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}: set data.cache") from None
+        raise InputError(f"cannot write {path}: {error.strerror}: {mend}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -69,7 +69,7 @@ def save_prepared(folder: Path, training: Prepared, validation: Prepared | None)
         # By number: names may hold what a file system does not take.
         files = [f"{title}/{index:05d}.npz" for index in range(len(part.names))]
         for file, subject in zip(files, part.subjects, strict=True):
-            write_cached(folder / file, subject)
+            write_cached(folder / file, subject, mend="choose another folder")
         document[title] = _as_document(part, files)
     text = json.dumps(document, indent=1) + "\n"
     write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
@@ -129,7 +129,7 @@ def _from_document(document: dict[str, Any], folder: Path, cfg: DataConfig) -> P
     for path in paths:
         if read_cached(path, check_only=True) is None:
             raise InputError(f"{path} is missing or damaged: {_AGAIN}")
-    subjects: Sequence[Subject] = CachedSubjects(names, paths)
+    subjects: Sequence[Subject] = CachedSubjects(names, paths, mend=_AGAIN)
     pairs, labels = document["pairs"], document["labels"]
     return Prepared(
         names,

@@ -92,6 +92,22 @@ def test_a_subject_that_is_gone_is_named(folder):
         load_training(folder)
 
 
+def test_a_subject_that_is_damaged_later_is_named(folder):
+    training, _ = load_training(dataclasses.replace(folder, in_memory=False))
+    for file in (pathlib.Path(folder.prepared) / "training").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"npz cannot be read: prepare the data again"):
+        training.subjects[0]
+
+
+def test_a_folder_that_cannot_be_written(layout, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*: choose another folder"):
+        write_prepared(
+            dataclasses.replace(layout("folder"), prealign=False), tmp_path / "file" / "arrays"
+        )
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}'])
 def test_a_damaged_list(folder, text):
     (pathlib.Path(folder.prepared) / "prepared.json").write_text(text)
