@@ -61,7 +61,7 @@ def prepare(arguments: argparse.Namespace) -> None:
 
     config = load_config(arguments.config, arguments.overrides)
     write_prepared(config.data, arguments.prepare, progress=functools.partial(print, flush=True))
-    print(f"written to {arguments.prepare}: train with data.prepared={arguments.prepare}")
+    print(f"written: train with data.prepared={arguments.prepare.absolute()}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -89,7 +89,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="such as training.steps=100"
     )
-    return parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.prepare and (arguments.distributed or arguments.coordinator or arguments.resume):
+        parser.error("--prepare is done once, by one process: leave out what is for a training")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.journal import TrainingError
 from drivenmorph_jax.training.parallel import BackendName
 
+_TRAINING_OPTIONS = ("steps", "batch", "seed", "backend")
+
 
 def main() -> int:
     """Exit code: 0 finished, 1 not finite, 2 unusable input, 128 + n ended by signal n, saved."""
@@ -56,10 +58,10 @@ def train(options: argparse.Namespace) -> int:
     if not options.output.absolute().parent.is_dir():
         raise InputError(f"{options.output} cannot be written: make its folder first")
     usual, anatomy = AnatomyTrainingConfig(), AnatomyConfig(len(examples.names))
-    chosen = {name: getattr(options, name) for name in ("steps", "batch", "seed", "backend")}
-    training = dataclasses.replace(usual.training, **chosen)
-    cfg = dataclasses.replace(usual, training=training, precision=options.precision)
+    chosen = {name: getattr(options, name) for name in _TRAINING_OPTIONS}
     try:
+        training = dataclasses.replace(usual.training, **chosen)
+        cfg = dataclasses.replace(usual, training=training, precision=options.precision)
         outcome = train_anatomy(examples, cfg, anatomy, options.output.with_suffix(".checkpoints"))
     except InputError as error:
         raise InputError(_by_options(str(error))) from None
@@ -84,7 +86,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _by_options(message: str) -> str:
     """The mend in the words of this command, where it names a key of a config."""
-    for name in ("batch", "backend"):
+    for name in _TRAINING_OPTIONS:
         message = message.replace(f"training.{name}=", f"--{name} ")
         message = message.replace(f"training.{name}", f"--{name}")
     return message

@@ -201,7 +201,7 @@ def make_table(rows: dict[str, list[Record]], data: DataConfig, titles: Mapping[
             f"| {titles[name]} | {len(records)} | {dice:.4f} ± {table[:, 0].std():.4f} "
             f"| {folding:.4f} | {ndv:.4f} | {sdlogj:.4f} | {hd95:.3f} | {seconds:.2f} |"
         )
-    source = pathlib.Path(data.validation_path or data.path or data.format).name
+    source = pathlib.Path(data.prepared or data.validation_path or data.path or data.format).name
     lines += ["", f"Validation pairs of {source}. Seconds are of a pair, compilation left out."]
     return "\n".join([*lines, *machines(rows, titles)])
 

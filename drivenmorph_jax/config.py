@@ -32,7 +32,7 @@ _PATH_KEYS = (
     "data.label_maps",
     "training.initial_weights",
 )
-# Of section `data`: not used with `data.prepared`.
+# Keys of `data` that `data.prepared` stands for.
 _IMAGE_FILES = ("path", "validation_path", "reference", "cache", "labels", "label_maps")
 
 
@@ -73,10 +73,9 @@ def parse_config(
         _check_keys(change, Config, f"override {override}")
         _resolve_paths(change, pathlib.Path.cwd())
         _merge(changes, change)
-    # A path that is not used is never looked at: it may name a variable that is not set.
-    unused = {"data": dict.fromkeys(_IMAGE_FILES) if _prepared(document, changes) else {}}
-    _merge(unused, changes)
-    _resolve_paths(document, folder or pathlib.Path.cwd(), except_for=unused)
+    _leave_out_image_files(document, changes)
+    # A path that is overridden is never looked at: it may name a variable that is not set.
+    _resolve_paths(document, folder or pathlib.Path.cwd(), except_for=changes)
     _merge(document, changes)
     return validate(document, Config, source)
 
@@ -193,8 +192,18 @@ def _resolve_paths(
                 holder[name] = _resolve(text, folder, dotted)
 
 
-def _prepared(document: dict[str, Any], changes: dict[str, Any]) -> bool:
-    return bool((_section(document, "data") | _section(changes, "data")).get("prepared"))
+def _leave_out_image_files(document: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Prepared data stand for all files: a config that names some serves for both."""
+    data, changed = _section(document, "data"), _section(changes, "data")
+    if not (data | changed).get("prepared"):
+        return
+    for name in _IMAGE_FILES:
+        if changed.get(name) is not None:
+            raise InputError(
+                f"override data.{name}: not used with data.prepared: leave it out, or add "
+                "data.prepared=null"
+            )
+        data.pop(name, None)
 
 
 def _section(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -112,3 +112,21 @@ def test_the_data_folder_has_a_default_beside_the_checkout(monkeypatch):
     path = parse_config("data: {path: $DRIVENMORPH_DATA/ixi_2mm}").data.path
     checkout = pathlib.Path(__file__).resolve().parents[1]
     assert path == str(checkout.parent / "shared" / "data" / "ixi_2mm")
+
+
+def test_prepared_data_stand_for_the_files_of_a_config(tmp_path):
+    text = (
+        "data: {format: folder, path: $NOT_SET/x, labels: $NOT_SET/y.tsv, validation_path: ../z,\n"
+        "  reference: $NOT_SET/r, label_maps: $NOT_SET/m, shape: [16, 16, 16]}"
+    )
+    data = parse_config(text, [f"data.prepared={tmp_path}"]).data
+    assert data.prepared == str(tmp_path) and data.shape == (16, 16, 16)
+    for name in ("path", "labels", "validation_path", "reference", "label_maps"):
+        assert getattr(data, name) is None
+    for override in ("data.path=/other", "data.labels=freesurfer"):
+        with pytest.raises(InputError, match=f"{override.split('=')[0]}: not used with"):
+            parse_config(text, [f"data.prepared={tmp_path}", override])
+    # What was trained on arrays may be evaluated on files.
+    saved = f"data: {{format: folder, prepared: {tmp_path}}}"
+    data = parse_config(saved, ["data.prepared=null", f"data.path={tmp_path}"]).data
+    assert data.prepared is None and data.path == str(tmp_path)

@@ -12,6 +12,8 @@ import numpy as np
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 
+# Raise it whenever a prepared subject would come out differently.
+PREPARATION_VERSION = 2
 _LABELS = {"labels", "native_labels", "from_common"}
 
 

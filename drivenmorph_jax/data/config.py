@@ -38,8 +38,9 @@ class DataConfig:
       shape: voxels of the common grid, axes right, anterior, superior.
       spacing: mm of the common grid; null: the reference's own.
       cache: folder for prepared subjects; null: a folder in the user's cache.
-      prepared: folder that `train.py --prepare` wrote: subjects, pairs and label table are its own,
-        and no image, label map or label table is looked for; null: they are read from files.
+      prepared: folder that `train.py --prepare` wrote: subjects, validation split, pairs and label
+        table are its own, and no other file is looked for (a damaged one of its own stops the
+        start); null: they are read from files.
       in_memory: hold all subjects in memory; false: read them from the cache when needed.
       flip: probability of a left-right flip of a training pair.
       threads: host threads that prepare batches.

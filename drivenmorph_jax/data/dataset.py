@@ -33,12 +33,14 @@ class TrainingData(NamedTuple):
       pairs: (fixed, moving) indices to draw from; None: any two different subjects.
       label_table: None where the data's protocol is unknown.
       skipped: names of the listed subjects that cannot be used.
+      without_images: names of those that are label maps alone, to make images of.
     """
 
     subjects: Sequence[Subject]
     pairs: IndexPairs | None
     label_table: LabelTable | None
     skipped: tuple[str, ...] = ()
+    without_images: frozenset[str] = frozenset()
 
 
 class EvaluationData(NamedTuple):
@@ -69,7 +71,7 @@ def load_training(
     Raises:
       InputError: data that is missing or unusable, or too few subjects.
     """
-    if cfg.format == "phantom":
+    if cfg.format == "phantom" and cfg.prepared is None:
         seeds = range(cfg.phantom_training)
         kept, held = split_by_hash([str(s) for s in seeds], cfg.holdout, seed=cfg.seed)
         data = _phantoms(cfg, [int(s) for s in kept], progress)
@@ -85,7 +87,9 @@ def load_training(
         kept, held = split_by_hash(names, cfg.holdout, seed=cfg.seed)
         kept = [*kept, *(name for name in index if name in found.without_images)]
         chosen = _choose(found.subjects, [index[name] for name in kept])
-        training = TrainingData(chosen, None, found.label_table, found.skipped)
+        training = TrainingData(
+            chosen, None, found.label_table, found.skipped, found.without_images
+        )
         return training, _evaluation(found, cyclic_pairs(held) if held else ())
     kept_pairs, held_pairs = _hold_out_pairs(found.pairs, cfg)
     training = TrainingData(
@@ -100,12 +104,15 @@ def load_validation(cfg: DataConfig, *, progress: Say = _log.info) -> Evaluation
     Raises:
       InputError: data that is missing or unusable, or no validation subjects.
     """
-    if cfg.format == "phantom":
+    if cfg.format == "phantom" and cfg.prepared is None:
         first = _VALIDATION_SEEDS
         return _phantoms(cfg, range(first, first + cfg.phantom_validation), progress)
     found = _subjects("validation", cfg, progress)
     if found is None:
-        raise InputError("no validation subjects: set data.validation_path or data.validation")
+        mend = "set data.validation_path or data.validation"
+        if cfg.prepared is not None:
+            mend += f", and prepare the data again, without data.prepared={cfg.prepared}"
+        raise InputError(f"no validation subjects: {mend}")
     pairs = cyclic_pairs(found.names) if found.pairs is None else found.pairs
     return _evaluation(found, pairs)
 

@@ -1,5 +1,6 @@
 """The subjects of a config from their files, on the common grid."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,7 @@ def write_prepared(cfg: DataConfig, folder: Path, *, progress: Say = _log.info) 
     if cfg.format == "phantom" or cfg.prepared is not None:
         raise InputError("there is nothing to prepare: the config's data need no image files")
     check_unprepared(folder)
+    cfg = dataclasses.replace(cfg, in_memory=False)
     save_prepared(folder, gather_training(cfg, progress), gather_validation(cfg, progress))
 
 

@@ -14,7 +14,12 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from drivenmorph_jax.alignment import align
-from drivenmorph_jax.data.cache import CachedSubjects, read_cached, write_cached
+from drivenmorph_jax.data.cache import (
+    PREPARATION_VERSION,
+    CachedSubjects,
+    read_cached,
+    write_cached,
+)
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.listing import SubjectFile
 from drivenmorph_jax.data.reading import read_image, read_subject
@@ -26,8 +31,6 @@ from drivenmorph_jax.progress import Say
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-# Part of every key: raise it whenever a prepared subject would come out differently.
-PREPARATION_VERSION = 2
 _BRIGHT_PERCENTILE = 99.9
 # Share of the reference's brain that the common grid has to hold.
 _SMALLEST_FIT = 0.98

@@ -1,6 +1,7 @@
 """Subjects on their common grid as a folder of arrays, for machines that read no images."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,7 +10,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from drivenmorph_jax.data.cache import CachedSubjects, read_cached, write_cached
+from drivenmorph_jax.data.cache import (
+    PREPARATION_VERSION,
+    CachedSubjects,
+    read_cached,
+    write_cached,
+)
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
 from drivenmorph_jax.data.subject import Subject
@@ -17,8 +23,9 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.writing import write_atomically
 
 _MANIFEST = "prepared.json"
-_VERSION = 1
+_VERSION = [1, PREPARATION_VERSION]  # of the list itself; of the subjects
 _AGAIN = "prepare the data again (train.py --prepare)"
+_ELSEWHERE = "choose another folder"
 
 Part = Literal["training", "validation"]
 
@@ -46,13 +53,20 @@ class Prepared(NamedTuple):
 
 
 def check_unprepared(folder: Path) -> None:
-    """Before hours of preparation: whether `save_prepared` may write there.
+    """Make the folder, before hours of preparation for it.
 
     Raises:
-      InputError: the folder holds prepared data.
+      InputError: it cannot be made or written to, or holds prepared data.
     """
-    if (folder / _MANIFEST).exists():
-        raise InputError(f"{folder} already holds prepared data: choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = (folder / _MANIFEST).exists()
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}: {_ELSEWHERE}") from None
+    if there:
+        raise InputError(f"{folder} already holds prepared data: {_ELSEWHERE}")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {folder}: no permission: {_ELSEWHERE}")
 
 
 def save_prepared(folder: Path, training: Prepared, validation: Prepared | None) -> None:
@@ -69,7 +83,7 @@ def save_prepared(folder: Path, training: Prepared, validation: Prepared | None)
         # By number: names may hold what a file system does not take.
         files = [f"{title}/{index:05d}.npz" for index in range(len(part.names))]
         for file, subject in zip(files, part.subjects, strict=True):
-            write_cached(folder / file, subject, mend="choose another folder")
+            write_cached(folder / file, subject, mend=_ELSEWHERE)
         document[title] = _as_document(part, files)
     text = json.dumps(document, indent=1) + "\n"
     write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
@@ -92,9 +106,14 @@ def load_prepared(cfg: DataConfig, part: Part) -> Prepared | None:
         return None if content is None else _from_document(content, folder, cfg)
     except InputError:
         raise  # A ValueError too.
-    except OSError:
-        raise InputError(f"{folder} holds no prepared data: {_AGAIN}") from None
-    except (ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"data.prepared: {folder} holds no prepared data: set it to a folder that train.py "
+            "--prepare wrote, or to null to read the files themselves"
+        ) from None
+    except OSError as error:
+        raise InputError(f"data.prepared: {folder} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, IndexError):
         raise InputError(f"{folder / _MANIFEST} is damaged: {_AGAIN}") from None
 
 

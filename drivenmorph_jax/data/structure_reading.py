@@ -24,6 +24,8 @@ def gather_structures(cfg: DataConfig) -> StructureExamples:
       InputError: data that is missing or unusable, without labels or their names, at another
         spacing, or with a brain that does not fit the grid.
     """
+    if cfg.prepared is not None:
+        raise InputError("data.prepared: structures are learned from the files: set it to null")
     listing = list_subjects(cfg)
     source = cfg.labels or listing.labels
     if source is None:

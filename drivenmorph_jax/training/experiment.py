@@ -42,10 +42,8 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.data.label_maps and not self.training.synthesis.enabled:
-            raise InputError(
-                "data.label_maps: they have no images: set training.synthesis.enabled to true"
-            )
+        if self.data.label_maps:
+            _require_synthesis("data.label_maps", self.training)
 
 
 def train(
@@ -74,6 +72,8 @@ def train(
 
     # Data: pairs to train on, and pairs held out to evaluate on the way.
     training, held_out = load_training(config.data, progress=_say)
+    if training.without_images:
+        _require_synthesis(f"label maps of {config.data.prepared or 'the data'}", cfg)
 
     # Model, loss and optimiser.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
@@ -163,6 +163,11 @@ def train(
             metric_log.close()
         batches.close()
         checkpoints.close()
+
+
+def _require_synthesis(title: str, cfg: TrainingConfig) -> None:
+    if not cfg.synthesis.enabled:
+        raise InputError(f"{title}: they have no images: set training.synthesis.enabled to true")
 
 
 def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:

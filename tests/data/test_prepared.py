@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.data import DataConfig, load_training, load_validation
+from drivenmorph_jax.data.cache import PREPARATION_VERSION
 from drivenmorph_jax.data.gathering import write_prepared
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.training.experiment import Config, train
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -22,7 +24,6 @@ def prepared(cfg: DataConfig, folder: pathlib.Path) -> DataConfig:
     write_prepared(cfg, folder, progress=lambda _: None)
     return DataConfig(
         prepared=str(folder),
-        format=cfg.format,
         shape=cfg.shape,
         holdout=cfg.holdout,
         seed=cfg.seed,
@@ -73,10 +74,20 @@ def test_label_maps_are_never_held_out(layout, tmp_path):
     maps.mkdir()
     for file in (pathlib.Path(cfg.path) / "train").glob("*_seg.nii.gz"):
         shutil.copy(file, maps / f"map_{file.name}")
-    cfg = dataclasses.replace(cfg, label_maps=str(maps))
-    there = prepared(cfg, tmp_path / "arrays")
-    for from_files, from_arrays in zip(load_training(cfg), load_training(there), strict=True):
-        assert_same(from_files, from_arrays)
+    there = prepared(dataclasses.replace(cfg, label_maps=str(maps)), tmp_path / "arrays")
+    drawn = set()
+    for seed in range(8):
+        training, held_out = load_training(dataclasses.replace(there, seed=seed))
+        names = [subject.name for subject in training.subjects]
+        held = [subject.name for subject in held_out.subjects]
+        assert len(held) == 2 and all(name.startswith("case") for name in held)
+        assert sum(name.startswith("map_") for name in names) == 4
+        assert training.without_images == {name for name in names if name.startswith("map_")}
+        drawn.add(tuple(held))
+    assert len(drawn) > 1
+    config = Config(data=there)
+    with pytest.raises(InputError, match=r"arrays: they have no images: set training\.synthesis"):
+        train(config, tmp_path / "run")
 
 
 @pytest.fixture
@@ -102,13 +113,13 @@ def test_a_subject_that_is_damaged_later_is_named(folder):
 
 def test_a_folder_that_cannot_be_written(layout, tmp_path):
     (tmp_path / "file").write_text("")
+    cfg = dataclasses.replace(layout("folder"), cache=str(tmp_path / "kept"))
     with pytest.raises(InputError, match=r"cannot write .*: choose another folder"):
-        write_prepared(
-            dataclasses.replace(layout("folder"), prealign=False), tmp_path / "file" / "arrays"
-        )
+        write_prepared(cfg, tmp_path / "file" / "arrays")
+    assert not (tmp_path / "kept").exists()  # Told before anything is prepared.
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": [1, 2]}'])
 def test_a_damaged_list(folder, text):
     (pathlib.Path(folder.prepared) / "prepared.json").write_text(text)
     with pytest.raises(InputError, match="damaged: prepare the data again"):
@@ -127,9 +138,12 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="nothing to prepare"):
         write_prepared(DataConfig(), tmp_path / "phantoms")
     manifest = pathlib.Path(folder.prepared) / "prepared.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 0}))
-    with pytest.raises(InputError, match="another version"):
-        load_training(folder)
+    document = json.loads(manifest.read_text())
+    assert document["version"][1] == PREPARATION_VERSION
+    for other in ([1, PREPARATION_VERSION - 1], [0, PREPARATION_VERSION]):
+        manifest.write_text(json.dumps(document | {"version": other}))
+        with pytest.raises(InputError, match="another version"):
+            load_training(folder)
 
 
 def test_a_folder_that_holds_data_is_left_alone(layout, folder):
@@ -162,7 +176,10 @@ def test_train_without_images_or_a_package_that_reads_them(layout, tmp_path):
     rest = [*command[1:], "--run-dir", run, f"data.prepared={arrays}"]
     subprocess.run([sys.executable, "-c", blocked, *rest], cwd=ROOT, check=True, timeout=300)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert any("dice" in json.dumps(row) for row in rows)
+    assert any(key.endswith("dice") for row in rows for key in row)
+    evaluated = [blocked.replace("train.py", "eval.py"), "eval.py", "--checkpoint", run]
+    evaluated += ["--output", tmp_path / "out", "--limit", "1"]
+    subprocess.run([sys.executable, "-c", *evaluated], cwd=ROOT, check=True, timeout=300)
     refused = subprocess.run(
         [*command, "--prepare", arrays, *given], cwd=ROOT, capture_output=True, text=True
     )
