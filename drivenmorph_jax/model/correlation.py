@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
 
 
 # Chosen on held-out training subjects, and what is finer on painted label maps and on pairs of MALF
-# that are in no table: see docs/experiments.md.
+# beyond the study's first five: see docs/experiments.md.
 _ONE_CONTRAST = Comparison(
     windows=(9,),
     steps=(Steps(0.7, 1.0, 0.35),),
