@@ -66,7 +66,7 @@ def main() -> int:
     if not records:
         print("cross_contrast.py: error: no method can run: see above", file=sys.stderr)
         return 2
-    text = make_table(records, threads)
+    text = make_table(records)
     print(f"\n{text}")
     path = arguments.output / "cross_contrast.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
@@ -152,7 +152,7 @@ def run_pair(entry: Entry, case: Case) -> Record:
     }
 
 
-def make_table(records: list[Record], threads: int) -> str:
+def make_table(records: list[Record]) -> str:
     """Markdown: a table for each contrast, and paired tests against SyN."""
     lines = []
     for contrast in CONTRASTS:
@@ -188,11 +188,12 @@ def make_table(records: list[Record], threads: int) -> str:
     )
     least = min(d["determinant"] for d in found)
     load = max(r["load_before"] for r in records)
+    machines = " and ".join(sorted({r["machine"] for r in records}))
     return "\n".join(
         [
             *lines,
             f"Imposed deformations: {size} (correlation), least determinant {least:.2f}. "
-            f"{POINTS} points a pair. {describe_machine(threads)}; load at most {load:.1f}.",
+            f"{POINTS} points a pair. {machines}; load at most {load:.1f}.",
         ]
     )
 
