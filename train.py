@@ -90,7 +90,8 @@ def parse_arguments() -> argparse.Namespace:
         "overrides", nargs="*", metavar="section.key=value", help="such as training.steps=100"
     )
     arguments = parser.parse_intermixed_args()
-    if arguments.prepare and (arguments.distributed or arguments.coordinator or arguments.resume):
+    of_training = ("run_dir", "resume", "profile", "distributed", "coordinator")
+    if arguments.prepare and any(getattr(arguments, name) for name in of_training):
         parser.error("--prepare is done once, by one process: leave out what is for a training")
     return arguments
 

@@ -10,7 +10,7 @@ from drivenmorph_jax.data.label_maps import list_label_maps
 from drivenmorph_jax.data.labels import LabelTable
 from drivenmorph_jax.data.listing import Listing, SubjectFile, require_unique
 from drivenmorph_jax.data.prealign import Reference, open_reference, prepare
-from drivenmorph_jax.data.prepared import Prepared, check_unprepared, save_prepared
+from drivenmorph_jax.data.prepared import Prepared, claim_folder, save_prepared
 from drivenmorph_jax.data.protocols import label_table
 from drivenmorph_jax.data.sources import list_subjects
 from drivenmorph_jax.data.subject import Subject
@@ -32,13 +32,11 @@ def gather_training(cfg: DataConfig, progress: Say) -> Prepared:
     if extra and listing.training_pairs is not None:
         raise InputError("data.label_maps goes with any two subjects, not with given pairs")
     files = require_unique((*listing.training, *extra))
-    used, subjects, skipped = _usable(files, reference, cfg, progress)
-    names = tuple(file.name for file in used)
+    subjects, skipped = _usable(files, reference, cfg, progress)
     pairs = listing.training_pairs
     if pairs is not None:
-        pairs = tuple(pair for pair in pairs if set(pair) <= set(names))
+        pairs = tuple(pair for pair in pairs if not set(pair) & set(skipped))
     return Prepared(
-        names,
         subjects,
         pairs,
         _configured_table(cfg, listing),
@@ -59,7 +57,6 @@ def gather_validation(cfg: DataConfig, progress: Say) -> Prepared | None:
         return None
     reference = open_reference(cfg, listing.training)
     return Prepared(
-        tuple(file.name for file in listing.validation),
         prepare(listing.validation, reference, cfg, progress=progress),
         listing.validation_pairs,
         _configured_table(cfg, listing),
@@ -75,15 +72,15 @@ def write_prepared(cfg: DataConfig, folder: Path, *, progress: Say = _log.info) 
     """
     if cfg.format == "phantom" or cfg.prepared is not None:
         raise InputError("there is nothing to prepare: the config's data need no image files")
-    check_unprepared(folder)
+    claim_folder(folder)
     cfg = dataclasses.replace(cfg, in_memory=False)
     save_prepared(folder, gather_training(cfg, progress), gather_validation(cfg, progress))
 
 
 def _usable(
     files: tuple[SubjectFile, ...], reference: Reference, cfg: DataConfig, progress: Say
-) -> tuple[tuple[SubjectFile, ...], Sequence[Subject], tuple[str, ...]]:
-    """The files that can be used, their subjects, and the names of the others, where skipped."""
+) -> tuple[Sequence[Subject], tuple[str, ...]]:
+    """The subjects that can be used, and the names of the others, where skipped."""
     skipped: list[str] = []
 
     def skip(name: str, error: InputError) -> None:
@@ -97,8 +94,7 @@ def _usable(
             f"{len(skipped)} of {len(files)} training subjects cannot be used ("
             f"{', '.join(skipped)}): pairs need at least 2; mend the files"
         )
-    used = tuple(file for file in files if file.name not in skipped)
-    return used, subjects, tuple(file.name for file in files if file.name in skipped)
+    return subjects, tuple(file.name for file in files if file.name in skipped)
 
 
 def _configured_table(cfg: DataConfig, listing: Listing) -> LabelTable | None:

@@ -18,6 +18,7 @@ from drivenmorph_jax.data.cache import (
 )
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.labels import LabelTable, make_label_table
+from drivenmorph_jax.data.skipping import subject_names
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.writing import write_atomically
@@ -34,7 +35,6 @@ class Prepared(NamedTuple):
     """Subjects on the common grid, and what is known of them.
 
     Attributes:
-      names: of the subjects, in their order.
       subjects: in memory, or read from disk when asked for.
       pairs: (fixed, moving) names; None: the layout names none.
       label_table: None where the protocol is unknown.
@@ -43,7 +43,6 @@ class Prepared(NamedTuple):
       skipped: names of the listed subjects that cannot be used.
     """
 
-    names: tuple[str, ...]
     subjects: Sequence[Subject]
     pairs: tuple[tuple[str, str], ...] | None
     label_table: LabelTable | None
@@ -51,9 +50,14 @@ class Prepared(NamedTuple):
     without_images: frozenset[str] = frozenset()
     skipped: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the subjects, in their order."""
+        return subject_names(self.subjects)
 
-def check_unprepared(folder: Path) -> None:
-    """Make the folder, before hours of preparation for it.
+
+def claim_folder(folder: Path) -> None:
+    """Make the folder for `save_prepared`, before hours of preparation for it.
 
     Raises:
       InputError: it cannot be made or written to, or holds prepared data.
@@ -70,12 +74,13 @@ def check_unprepared(folder: Path) -> None:
 
 
 def save_prepared(folder: Path, training: Prepared, validation: Prepared | None) -> None:
-    """Write both parts. The list of what is there comes last: without it there is nothing.
+    """Write both parts into a folder that was claimed.
+
+    The list of what is there comes last: without it there is nothing.
 
     Raises:
-      InputError: it cannot be written, or holds prepared data.
+      InputError: it cannot be written.
     """
-    check_unprepared(folder)
     document: dict[str, Any] = {"version": _VERSION, "validation": None}
     for title, part in (("training", training), ("validation", validation)):
         if part is None:
@@ -151,7 +156,6 @@ def _from_document(document: dict[str, Any], folder: Path, cfg: DataConfig) -> P
     subjects: Sequence[Subject] = CachedSubjects(names, paths, mend=_AGAIN)
     pairs, labels = document["pairs"], document["labels"]
     return Prepared(
-        names,
         tuple(subjects) if cfg.in_memory else subjects,
         None if pairs is None else tuple((fixed, moving) for fixed, moving in pairs),
         make_label_table(map(tuple, labels)) if labels else None,
