@@ -4,7 +4,8 @@
 
 Both data sets at 2 mm (DRIVENMORPH_DATA). Every pair is kept in OUTPUT/cache, under a hash of
 weights and images, so that the script continues where it was stopped. Written for each data set:
-OUTPUT/DATA.json, OUTPUT/DATA.txt in plain words, and the figures.
+OUTPUT/DATA.json, OUTPUT/DATA.txt in plain words, OUTPUT/DATA.md with the tables of docs/force.md,
+and the figures.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from typing import Any
 
 import numpy as np
+from force_tables import force_tables
 from machine import describe_machine, hold_to_threads
 from records import digest, write_record
 
@@ -100,12 +102,13 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
     width = method.smoothing_voxels * float(np.mean(spacing_of(data)))
     summary = summarise_force(studied, controls, smoothing=width)
     text = in_words(summary, control=_CONTROL)
-    print(f"\n{DATA[name]}\n\n{text}")
+    tables = force_tables(summary)
+    print(f"\n{DATA[name]}\n\n{text}\n{tables}")
     machine = describe_machine(threads)
     document = {"data": DATA[name], "method": method.details, "machine": machine, **summary}
     write_record(arguments.output / f"{name}.json", document)
-    words = arguments.output / f"{name}.txt"
-    write_atomically(words, lambda temporary: temporary.write_text(text))
+    write_text(arguments.output / f"{name}.txt", text)
+    write_text(arguments.output / f"{name}.md", tables)
     arguments.figures.mkdir(parents=True, exist_ok=True)
     title = f"{DATA[name]}: {len(pairs)} validation pairs, {method.details['weights']}"
     draw_force_statistics(
@@ -113,6 +116,10 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
     )
     if name == "ixi":
         draw_example(data, method, arguments.figures / "force_removed.png")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def draw_example(data: EvaluationData, method: Method, path: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from force_tables import force_tables
 
 from drivenmorph_jax.evaluation.causal import with_all_force
 from drivenmorph_jax.evaluation.explain import control_partners
@@ -17,7 +18,7 @@ from drivenmorph_jax.evaluation.force_study import (
     study_pair,
     summarise_force,
 )
-from drivenmorph_jax.evaluation.force_words import in_words
+from drivenmorph_jax.evaluation.force_words import figure_of, in_words
 from drivenmorph_jax.evaluation.residual import BINS, ResidualSample, residual_curve
 from drivenmorph_jax.model import ClassicalConfig
 from drivenmorph_jax.pipeline import demons_method
@@ -85,6 +86,13 @@ def test_what_the_force_of_phantoms_explains(studied, phantoms, tmp_path):
     json.dumps(summary, allow_nan=False)
     text = in_words(summary, control="the force of another pair")
     assert "by construction" in text and "level 1" in text and "radius 32 mm" in text
+    tables = [table.splitlines() for table in force_tables(summary).split("\n\n")]
+    assert [len({line.count("|") for line in table}) for table in tables] == [1, 1, 1]
+    assert tables[0][2].split(" | ")[5] == figure_of(coarse["cosine_final"])
+    assert tables[1][3].split(" | ")[1] == figure_of(own["before"][-1], 3)
+    assert tables[2][3].split(" | ")[1] == figure_of(large["returned"])
+    changed = 100 * large["changed_beyond_3_widths"]["mean"]
+    assert tables[2][3].split(" | ")[-1] == f"{changed:.2f} % |"
     draw_force_statistics(tmp_path / "force.png", summary, title="phantoms", control="other")
     assert (tmp_path / "force.png").stat().st_size > 20_000
 
