@@ -64,6 +64,8 @@ class Entry(NamedTuple):
 
 
 UNSUPERVISED, SUPERVISED = "brain-t1", "brain-t1-labels"
+# Raise it whenever the correlation's iterations make other maps with the same constants.
+_CORRELATION_VERSION = 2
 # What else our own loop has trained, and the architecture of each.
 _LEARNED = {"unet": "unet", "unet_labels": "unet", "transmorph": "transmorph"}
 
@@ -129,7 +131,8 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
     model = {k: v for k, v in dataclasses.asdict(found.config).items() if v is not None}
     settings = {"sha256": found.sha256, "model": model}
     if found.config.correlation_iterations:
-        settings["comparison"] = comparison(found.config)._asdict()
+        how = comparison(found.config)._asdict()
+        settings["comparison"] = how | {"version": _CORRELATION_VERSION}
     run = compiled(learned_method(found.params, found.config))
     if cfg is not None:
         settings["refinement"] = dataclasses.asdict(cfg)

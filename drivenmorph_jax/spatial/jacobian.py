@@ -4,6 +4,7 @@ import itertools
 from functools import reduce
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.split import AXIS, is_split, map_columns, stencil
@@ -73,6 +74,28 @@ def _least_corner_volume(displacement):
         first, second, third = (edge(*step) for step in steps)
         volumes.append(_dot(first, _cross(second, third)) / 2)
     return reduce(jnp.minimum, volumes)[..., None]
+
+
+def fourth_order_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
+    """det ∂φ/∂x by differences of fourth order, (u₋₂ − 8u₋₁ + 8u₁ − u₂)/12, as ANTs takes it.
+
+    Of short waves it sees more than second order does, 4/3 of the slope of one four voxels long,
+    and so it counts folds that `jacobian_determinant` and the corners do not. Beyond the grid the
+    displacement keeps its edge value.
+    """
+    return stencil(_fourth_order_volume, 2, [displacement], beyond="edge")
+
+
+def _fourth_order_volume(displacement):
+    rows = []
+    for axis in range(3):
+        size, reach = displacement.shape[axis], [(0, 0)] * 4
+        reach[axis] = (2, 2)
+        padded = jnp.pad(displacement, reach, mode="edge")
+        beside = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 1, 3, 4)]
+        derivative = (beside[0] - 8 * beside[1] + 8 * beside[2] - beside[3]) / 12
+        rows.append([derivative[..., i] + (i == axis) for i in range(3)])
+    return _dot(rows[0], _cross(rows[1], rows[2]))[..., None]
 
 
 def _cross(a, b):

@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drivenmorph_jax.images.world_jacobian import world_jacobian
 from drivenmorph_jax.objective.diffeomorphism import ndv_percent
 from drivenmorph_jax.spatial.jacobian import (
     determinant,
+    fourth_order_volume,
     jacobian_determinant,
     jacobian_matrix,
     least_corner_volume,
@@ -108,3 +110,32 @@ def test_corners_see_what_central_differences_do_not():
     np.testing.assert_allclose(least_corner_volume(u)[2:-2], 0.4, atol=1e-6)
     np.testing.assert_allclose(least_corner_volume(2 * u)[2:-2], -0.2, atol=1e-6)
     assert jacobian_determinant(2 * u)[1:-1].min() == 1
+
+
+def test_fourth_order_is_exact_for_cubics_and_is_that_of_the_maps_in_files():
+    x, y, z = np.indices((9, 10, 11), float) / 5 - 1
+    u = np.stack([0.3 * x**3 + y * z, 0.5 * y**3 - x * y * z, z**3 + 0.2 * x**2 * y], axis=-1)
+    # Per voxel, of which 5 are a unit.
+    rows = [
+        [0.9 * x**2, z, y],
+        [-y * z, 1.5 * y**2 - x * z, -x * y],
+        [0.4 * x * y, 0.2 * x**2, 3 * z**2],
+    ]
+    exact = np.linalg.det(np.eye(3) + np.moveaxis(np.array(rows), (0, 1), (-2, -1)))
+    found = fourth_order_volume(jnp.asarray(5 * u, jnp.float32))[..., 0]
+    inside = np.s_[2:-2, 2:-2, 2:-2]
+    np.testing.assert_allclose(found[inside], exact[inside], atol=1e-4)
+    rough = np.random.default_rng(1).normal(size=(9, 8, 7, 3))
+    np.testing.assert_allclose(
+        fourth_order_volume(jnp.asarray(rough, jnp.float32))[inside][..., 0],
+        world_jacobian(rough, np.eye(4))[inside],
+        atol=1e-5,
+    )
+
+
+def test_fourth_order_sees_what_corners_do_not():
+    u = np.zeros((12, 6, 6, 3))
+    u[..., 0] = 0.8 * np.array([0, -1, 0, 1] * 3)[:, None, None]  # A wave four voxels long.
+    u = jnp.asarray(u, jnp.float32)
+    assert jacobian_determinant(u).min() > 0.19 and least_corner_volume(u).min() > 0.19
+    np.testing.assert_allclose(fourth_order_volume(u)[4:-2:4], 1 - 0.8 * 4 / 3, atol=1e-6)
