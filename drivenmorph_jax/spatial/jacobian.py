@@ -79,9 +79,10 @@ def _least_corner_volume(displacement):
 def fourth_order_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
     """det ∂φ/∂x by differences of fourth order, (u₋₂ − 8u₋₁ + 8u₁ − u₂)/12, as ANTs takes it.
 
-    Of short waves it sees more than second order does, 4/3 of the slope of one four voxels long,
+    Of short waves it sees more than second order does, of one four voxels long 4/3 of that slope,
     and so it counts folds that `jacobian_determinant` and the corners do not. Beyond the grid the
-    displacement keeps its edge value.
+    displacement keeps its edge value: a slope comes out halved at the border, and next to it a
+    twelfth too steep.
     """
     return stencil(_fourth_order_volume, 2, [displacement], beyond="edge")
 
@@ -89,9 +90,9 @@ def fourth_order_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "
 def _fourth_order_volume(displacement):
     rows = []
     for axis in range(3):
-        size, reach = displacement.shape[axis], [(0, 0)] * 4
-        reach[axis] = (2, 2)
-        padded = jnp.pad(displacement, reach, mode="edge")
+        size, widths = displacement.shape[axis], [(0, 0)] * 4
+        widths[axis] = (2, 2)
+        padded = jnp.pad(displacement, widths, mode="edge")
         beside = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 1, 3, 4)]
         derivative = (beside[0] - 8 * beside[1] + 8 * beside[2] - beside[3]) / 12
         rows.append([derivative[..., i] + (i == axis) for i in range(3)])

@@ -88,8 +88,11 @@ def test_what_the_force_of_phantoms_explains(studied, phantoms, tmp_path):
     assert "by construction" in text and "level 1" in text and "radius 32 mm" in text
     tables = [table.splitlines() for table in force_tables(summary).split("\n\n")]
     assert [len({line.count("|") for line in table}) for table in tables] == [1, 1, 1]
-    assert tables[0][2].split(" | ")[5] == figure_of(coarse["cosine_final"])
-    assert tables[1][3].split(" | ")[1] == figure_of(own["before"][-1], 3)
+    cells = [figure_of(coarse[f"cosine_final{of}"]) for of in ("", "_control")]
+    assert tables[0][2].removesuffix(" |").split(" | ")[5:] == cells
+    other = summary["residual"]["force_of_another"]
+    for line, curve in zip(tables[1][3::2], (own, other), strict=True):
+        assert line.split(" | ")[1] == figure_of(curve["before"][-1], 3)
     assert tables[2][3].split(" | ")[1] == figure_of(large["returned"])
     changed = 100 * large["changed_beyond_3_widths"]["mean"]
     assert tables[2][3].split(" | ")[-1] == f"{changed:.2f} % |"
