@@ -81,10 +81,9 @@ def fourth_order_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "
 
     Of short waves it sees more than second order does, of one four voxels long 4/3 of that slope,
     and so it counts folds that `jacobian_determinant` and the corners do not. Beyond the grid the
-    displacement keeps its edge value: a slope comes out halved at the border, and next to it a
-    twelfth too steep.
+    displacement goes on straight.
     """
-    return stencil(_fourth_order_volume, 2, [displacement], beyond="edge")
+    return stencil(_fourth_order_volume, 2, [displacement], beyond="straight")
 
 
 def _fourth_order_volume(displacement):
@@ -92,7 +91,7 @@ def _fourth_order_volume(displacement):
     for axis in range(3):
         size, widths = displacement.shape[axis], [(0, 0)] * 4
         widths[axis] = (2, 2)
-        padded = jnp.pad(displacement, widths, mode="edge")
+        padded = jnp.pad(displacement, widths, mode="reflect", reflect_type="odd")
         beside = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 1, 3, 4)]
         derivative = (beside[0] - 8 * beside[1] + 8 * beside[2] - beside[3]) / 12
         rows.append([derivative[..., i] + (i == axis) for i in range(3)])

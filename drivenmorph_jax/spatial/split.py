@@ -82,7 +82,7 @@ def stencil(
     volumes: Sequence[Num[Array, "*space c"]],
     weights: Sequence[Any] = (),
     *,
-    beyond: Literal["zero", "edge"] = "zero",
+    beyond: Literal["zero", "edge", "straight"] = "zero",
 ) -> Any:
     """`function(*volumes, *weights)`, a window of `reach` rows to each side, of volumes that may
     be split.
@@ -92,10 +92,12 @@ def stencil(
       reach: how many rows away from its own the function looks.
       volumes: (…, D, H, W, C), of one number of axes.
       weights: pytrees that every device needs whole.
-      beyond: what the function sees beyond the grid: 0, or the nearest row.
+      beyond: what the function sees beyond the grid: 0, the nearest row, or rows that go on
+        straight, as `jnp.pad` does by an odd reflection.
     """
     shapes = [volume.shape for volume in volumes]
-    if not is_split(*shapes) or shapes[0][AXIS] // space_devices() < reach:
+    needed = reach + (beyond == "straight")
+    if not is_split(*shapes) or shapes[0][AXIS] // space_devices() < needed:
         return function(*volumes, *weights)
 
     def on_slab(rank, volumes, weights):
@@ -138,9 +140,15 @@ def _with_halo(slab, reach: int, rank, beyond: str):
     # A device that nothing is sent to receives zeros.
     before = lax.ppermute(last, SPACE, [(i, i + 1) for i in range(count - 1)])
     after = lax.ppermute(first, SPACE, [(i + 1, i) for i in range(count - 1)])
-    if beyond == "edge":
+    if beyond != "zero":
+        size = slab.shape[axis]
         top = lax.slice_in_dim(slab, 0, 1, axis=axis)
-        bottom = lax.slice_in_dim(slab, slab.shape[axis] - 1, None, axis=axis)
+        bottom = lax.slice_in_dim(slab, size - 1, None, axis=axis)
+        if beyond == "straight":
+            inner = lax.slice_in_dim(slab, 1, 1 + reach, axis=axis)
+            top = 2 * top - jnp.flip(inner, axis)
+            inner = lax.slice_in_dim(slab, size - 1 - reach, size - 1, axis=axis)
+            bottom = 2 * bottom - jnp.flip(inner, axis)
         before = jnp.where(rank == 0, top, before)
         after = jnp.where(rank == count - 1, bottom, after)
     return jnp.concatenate([before, slab, after], axis=axis)

@@ -77,7 +77,7 @@ def test_determinant_is_numpys(n):
     np.testing.assert_allclose(got, np.linalg.det(matrices), atol=1e-5)
 
 
-def test_of_an_affine_map_every_corner_is_its_determinant():
+def test_of_an_affine_map_every_volume_is_its_determinant():
     matrix = np.array([[1.1, 0.2, -0.1], [-0.1, 0.9, 0.05], [0.3, 0.1, 1.2]])
     grid = np.moveaxis(np.indices((5, 6, 7), float), 0, -1)
     u = jnp.asarray(grid @ (matrix - np.eye(3)).T, jnp.float32)
@@ -87,6 +87,7 @@ def test_of_an_affine_map_every_corner_is_its_determinant():
     np.testing.assert_allclose(
         least_corner_volume(u)[inside][..., 0], np.linalg.det(matrix), atol=1e-5
     )
+    np.testing.assert_allclose(fourth_order_volume(u), np.linalg.det(matrix), atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "folds"), [(0.1, False), (0.25, None), (0.8, True)])
