@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from drivenmorph_jax.model import init, register
+from drivenmorph_jax.model import init, register, register_finer
 from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import correlation_demons, init_correlation
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
@@ -87,4 +87,18 @@ def test_iterations_of_correlation(sees, brain):
 
     pair = [brain(seed, SHAPE) for seed in (1, 2)]
     found = assert_split_equals_whole(both_levels, init_correlation(cfg), pair)
+    assert np.abs(found).max() > 0.05
+
+
+@pytest.mark.slow
+def test_iterations_on_a_finer_grid(brain):
+    cfg = dataclasses.replace(EVERYTHING, correlation_iterations=(2,))
+    layer = {"demons": {"correlation_0": init_correlation(cfg)}}
+    half = jnp.zeros((5, 16, 5, 3))
+
+    @jax.jit
+    def finer(layer, fixed, moving):
+        return register_finer(layer, fixed, moving, half, cfg).displacement
+
+    found = assert_split_equals_whole(finer, layer, [brain(seed, SHAPE) for seed in (1, 2)])
     assert np.abs(found).max() > 0.05

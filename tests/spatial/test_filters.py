@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy import ndimage
 
-from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient, maximum
+from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient, laplacian, maximum
 
 
 def _field(shape, channels=3, seed=0):
@@ -99,3 +99,20 @@ def test_gradient_sees_zero_beyond_the_grid():
     down, across = gradient(jnp.ones((4, 5, 1)))
     np.testing.assert_array_equal(down[:, 0, 0], [0.5, 0, 0, -0.5])
     np.testing.assert_array_equal(across[0, :, 0], [0.5, 0, 0, 0, -0.5])
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (8, 9, 10), (1, 2, 5)])
+def test_laplacian_is_scipys(shape):
+    field = _field(shape, channels=2)
+    channels = np.moveaxis(field, -1, 0)
+    expected = np.stack([ndimage.laplace(c, mode="nearest") for c in channels], axis=-1)
+    np.testing.assert_allclose(laplacian(field), expected, atol=1e-5)
+
+
+def test_laplacian_is_the_slope_of_the_differences_of_neighbours():
+    field = jnp.asarray(_field((6, 5, 7)))
+
+    def squares(field):
+        return sum((jnp.diff(field, axis=axis) ** 2).sum() for axis in range(3))
+
+    np.testing.assert_allclose(-2 * laplacian(field), jax.grad(squares)(field), atol=1e-4)

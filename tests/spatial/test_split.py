@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from drivenmorph_jax.spatial.convolution import convolve
 from drivenmorph_jax.spatial.fields import exponential
-from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient, maximum
+from drivenmorph_jax.spatial.filters import box_mean, gaussian_smooth, gradient, laplacian, maximum
 from drivenmorph_jax.spatial.jacobian import fourth_order_volume, least_corner_volume
 from drivenmorph_jax.spatial.resize import downsample, upsample_displacement
 from drivenmorph_jax.spatial.sampling import sample, warp
@@ -109,6 +109,7 @@ def test_labels_by_nearest_neighbour():
         pytest.param(gradient, id="gradient"),
         pytest.param(least_corner_volume, id="corners"),
         pytest.param(fourth_order_volume, id="fourth order"),
+        pytest.param(laplacian, id="laplacian"),
         pytest.param(downsample, id="downsample"),
         pytest.param(lambda x: upsample_displacement(x, (9, 32, 12)), id="upsample"),
         pytest.param(
