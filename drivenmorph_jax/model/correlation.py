@@ -14,33 +14,41 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
-from drivenmorph_jax.model.demons import (
-    DemonsConfig,
-    apply_velocity,
-    demons_scan,
-    smoothed_velocity,
-)
+from drivenmorph_jax.model.demons import DemonsConfig, apply_velocity, bounded, demons_scan
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
 from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
-from drivenmorph_jax.spatial.filters import maximum
+from drivenmorph_jax.spatial.filters import gaussian_smooth, laplacian, maximum
 from drivenmorph_jax.spatial.jacobian import fourth_order_volume, least_corner_volume
 from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
 
 class Steps(NamedTuple):
-    """Constants of the Demons layer; lengths in voxels of its grid.
+    """Constants of the iterations; lengths in voxels of their grid. What is 0 is left out.
 
     Attributes:
       scale: the step that a force of 1 makes.
-      fluid_sigma, diffusion_sigma: widths of the smoothings.
+      fluid_sigma: width of the step's smoothing.
+      broad_sigma: width of a second smoothing of the step, which is added.
+      broad: the weight of that.
+      momentum: the share of an iteration's force that goes on into the next.
+      elasticity: λ of the force λ∇²u, which keeps the displacement smooth.
+      diffusion_sigma: width of the displacement's smoothing, which does so too.
     """
 
     scale: float
     fluid_sigma: float
-    diffusion_sigma: float
+    broad_sigma: float = 0.0
+    broad: float = 0.0
+    momentum: float = 0.0
+    elasticity: float = 0.0
+    diffusion_sigma: float = 0.0
+
+
+_LAYER = ("scale", "fluid_sigma", "broad_sigma", "elasticity", "diffusion_sigma")
+"""Those of them that are parameters of a layer, by their logarithms."""
 
 
 class Comparison(NamedTuple):
@@ -69,9 +77,23 @@ class Comparison(NamedTuple):
 
 
 # Chosen on held-out training subjects, but those at half the resolution: see docs/experiments.md.
-_ONE_CONTRAST = Comparison(windows=(9,), steps=(Steps(0.7, 1.0, 0.35),))
-_WITH_ANATOMY = _ONE_CONTRAST._replace(steps=(Steps(0.5, 0.7, 0.3), Steps(1.0, 1.5, 0.2)))
-_ANY_CONTRAST = Comparison(windows=(7, 5), steps=(Steps(4.0, 3.0, 0.7),))
+_ONE_CONTRAST = Comparison(
+    windows=(9,),
+    steps=(
+        Steps(
+            scale=0.3, fluid_sigma=1.0, broad_sigma=3.0, broad=2.0, momentum=0.5, elasticity=0.03
+        ),
+    ),
+)
+_WITH_ANATOMY = _ONE_CONTRAST._replace(
+    steps=(
+        Steps(scale=0.3, fluid_sigma=0.7, momentum=0.5, elasticity=0.015),
+        Steps(scale=1.0, fluid_sigma=1.5, diffusion_sigma=0.2),
+    )
+)
+_ANY_CONTRAST = Comparison(
+    windows=(7, 5), steps=(Steps(scale=4.0, fluid_sigma=3.0, diffusion_sigma=0.7),)
+)
 
 
 class Seen(NamedTuple):
@@ -108,9 +130,14 @@ def correlation_layers(cfg: ModelConfig) -> dict[int, str]:
 
 
 def init_correlation(cfg: ModelConfig, level: int = 0) -> dict[str, Float[Array, ""]]:
-    """Parameters of one level: the logarithms of its scale and widths."""
-    steps = comparison(cfg).steps_at(level)._asdict()
-    return {f"log_{name}": jnp.log(jnp.asarray(x, jnp.float32)) for name, x in steps.items()}
+    """Parameters of one level: logarithms of its scale, its widths, and its elasticity."""
+    return layer_of(comparison(cfg).steps_at(level))
+
+
+def layer_of(steps: Steps) -> dict[str, Float[Array, ""]]:
+    """The initial parameters that constants make; what is 0 is left out."""
+    values = {name: getattr(steps, name) for name in _LAYER}
+    return {f"log_{k}": jnp.log(jnp.asarray(x, jnp.float32)) for k, x in values.items() if x}
 
 
 def with_correlation(params: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]:
@@ -194,11 +221,19 @@ def correlation_demons(
     *,
     iterations: int,
     level: int = 0,
+    how: Comparison | None = None,
     named: Named | None = None,
     ignored: Ignored | None = None,
     remat: Remat = "iterations",
 ) -> CorrelationResult:
     """Iterations of force and Demons layer at a level.
+
+        f = (forces of correlation and structures, as far as tissue is `compressible`) + λ∇²u
+        m ← βm + f,    v = (G_fluid + b·G_broad) * bounded(s·m),    u ← G_diffusion * (u ∘ exp(v))
+
+    What keeps the map smooth is a force among the others, or a smoothing; a step is smoothed by a
+    narrow and a broad kernel (Risser et al., IEEE TMI 2011); and iterations build up momentum
+    (Polyak, 1964). What a level goes without is 0 in its `Steps`.
 
     Args:
       params: from `init_correlation`.
@@ -207,13 +242,14 @@ def correlation_demons(
       cfg: the architecture.
       iterations: how many.
       level: 0 is full resolution.
+      how: the images are compared; None is as the architecture does.
       named: the structures of both images, on the grid of the level, which then add their force.
       ignored: where the images are not to be compared.
       remat: see `register`.
     """
-    how = comparison(cfg)
-    window = how.window_at(level)
-    layer = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
+    how = how or comparison(cfg)
+    steps, window = how.steps_at(level), how.window_at(level)
+    update = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
     seen_fixed, seen_moving = see(fixed, level, cfg), see(moving, level, cfg)
     ignored = ignored_pyramid(ignored, level + 1)[level]
 
@@ -225,21 +261,19 @@ def correlation_demons(
         return compressible(u, how) * force
 
     def step(force, state):
-        u, total = state
-        velocity = smoothed_velocity(params, jnp.exp(params["log_scale"]) * force, layer)
-        return (apply_velocity(params, u, velocity, layer), total + force), None
+        u, momentum, total = state
+        momentum = steps.momentum * momentum + force + _elastic_force(params, u)
+        velocity = _velocity(params, momentum, steps.broad, cfg.max_step)
+        return (apply_velocity(params, u, velocity, update), momentum, total + force), None
 
     start, shapes = displacement, []
     for _ in range(level):
         shapes.append(start.shape[:3])
         half = tuple(-(-n // 2) for n in start.shape[:3])
         start = resize_displacement(start, half, factor=0.5)
-    (end, total), _ = demons_scan(
-        force_at,
-        step,
-        (start, jnp.zeros_like(start)),
-        iterations,
-        recompute=remat != "none",
+    nothing = jnp.zeros_like(start)
+    (end, _, total), _ = demons_scan(
+        force_at, step, (start, nothing, nothing), iterations, recompute=remat != "none"
     )
     if level == 0:
         return CorrelationResult(end, total)
@@ -248,6 +282,20 @@ def correlation_demons(
     for shape in reversed(shapes):
         change = upsample_displacement(change, shape)
     return CorrelationResult(displacement + change, total)
+
+
+def _elastic_force(params, displacement):
+    if "log_elasticity" not in params:
+        return jnp.zeros_like(displacement)
+    return jnp.exp(params["log_elasticity"]) * laplacian(displacement)
+
+
+def _velocity(params, momentum, broad: float, max_step: float):
+    step = bounded(jnp.exp(params["log_scale"]) * momentum, max_step)
+    velocity = gaussian_smooth(step, jnp.exp(params["log_fluid_sigma"]))
+    if "log_broad_sigma" in params:
+        velocity += broad * gaussian_smooth(step, jnp.exp(params["log_broad_sigma"]))
+    return velocity
 
 
 def see(image: Float[Array, "d h w 1"], level: int, cfg: ModelConfig) -> Seen:

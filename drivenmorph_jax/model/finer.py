@@ -1,95 +1,60 @@
 """Images twice as fine as the network: the last iterations at the resolution of the images.
 
 A network registers at the resolution that it was trained at. What finer images show beyond that is
-left to iterations driven by their local correlation, which take no training. Here the Demons
-iterations are what descent is elsewhere: what keeps the map smooth is a force among the others
-(diffusion), a step is smoothed by a narrow and a broad kernel (Risser et al., IEEE TMI 2011), and
-iterations build up momentum (Polyak, 1964).
+left to iterations driven by their local correlation, which take no training.
 """
 
-from typing import NamedTuple
-
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.correlation import (
+    Comparison,
     CorrelationResult,
-    comparison,
-    compressible,
-    correlation_force,
+    Steps,
+    correlation_demons,
     correlation_layers,
     init_correlation,
-    see,
+    layer_of,
 )
-from drivenmorph_jax.model.demons import DemonsConfig, apply_velocity, bounded, demons_scan
 from drivenmorph_jax.model.drivenmorph import Params
 from drivenmorph_jax.model.ignored import Ignored
-from drivenmorph_jax.spatial.filters import gaussian_smooth, laplacian
 from drivenmorph_jax.spatial.resize import upsample_displacement
 
-
-class FinerSteps(NamedTuple):
-    """Constants of the iterations; lengths in voxels of the images' grid.
-
-    Attributes:
-      iterations: K.
-      scale: the step that a force of 1 makes.
-      fluid_sigma: width of the step's smoothing.
-      broad_sigma: width of the second smoothing of the step, which is added.
-      broad: the weight of that.
-      elasticity: λ of the force λ∇²u that keeps the displacement smooth.
-      momentum: the share of an iteration's force that goes on into the next.
-    """
-
-    iterations: int = 40
-    scale: float = 0.5
-    fluid_sigma: float = 1.0
-    broad_sigma: float = 3.0
-    broad: float = 4.0
-    elasticity: float = 0.03
-    momentum: float = 0.7
-
-
-FINER_STEPS = FinerSteps()
-"""Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md."""
-
-
-class FinerLayer(NamedTuple):
-    """The constants that follow those of the network's own finest level."""
-
-    scale: Float[Array, ""]
-    fluid_sigma: Float[Array, ""]
-    broad_sigma: Float[Array, ""]
-    elasticity: Float[Array, ""]
+FINER_ITERATIONS = 40
+# Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md.
+FINER = Comparison(
+    windows=(9,),
+    steps=(
+        Steps(
+            scale=0.25, fluid_sigma=1.0, broad_sigma=3.0, broad=4.0, momentum=0.5, elasticity=0.025
+        ),
+    ),
+    least_volume=0.03,
+    small_volume=0.15,
+)
+"""How images are compared on their own grid, and the constants; lengths in its voxels."""
 
 
 def finer_iterations(cfg: ModelConfig) -> int:
     """How many an architecture takes on a grid of half its spacing: 0 where it has no iterations
     driven by correlation at its own finest level, or compares images whose contrasts differ."""
     goes_on = 0 in correlation_layers(cfg) and cfg.sees != "mind"
-    return FINER_STEPS.iterations if goes_on else 0
+    return FINER_ITERATIONS if goes_on else 0
 
 
-def finer_layer(params: dict[str, Float[Array, ""]], cfg: ModelConfig) -> FinerLayer:
-    """What training or a regularity has made of the finest level's constants, made of these.
+def finer_layer(
+    params: dict[str, Float[Array, ""]], cfg: ModelConfig
+) -> dict[str, Float[Array, ""]]:
+    """Parameters of the iterations, from their constants: what training or a regularity has made
+    of the initial ones of the network's own finest level it makes of these.
 
     Args:
-      params: of the finest level's iterations.
-      cfg: the architecture, for what these were initially.
+      params: of that level.
+      cfg: the architecture; `finer_iterations` of it are not 0.
     """
-    initial = init_correlation(cfg)
-    scale, fluid, diffusion = (
-        jnp.exp(params[name] - initial[name])
-        for name in ("log_scale", "log_fluid_sigma", "log_diffusion_sigma")
-    )
-    return FinerLayer(
-        scale=FINER_STEPS.scale * scale,
-        fluid_sigma=FINER_STEPS.fluid_sigma * fluid,
-        broad_sigma=FINER_STEPS.broad_sigma * fluid,
-        # A variance of the diffusion smoothing is a weight of the penalty (`with_regularity`).
-        elasticity=FINER_STEPS.elasticity * diffusion**2,
-    )
+    made = {name: params[name] - initial for name, initial in init_correlation(cfg).items()}
+    made["log_broad_sigma"] = made["log_fluid_sigma"]
+    return {name: value + made[name] for name, value in layer_of(FINER.steps_at(0)).items()}
 
 
 def register_finer(
@@ -104,8 +69,7 @@ def register_finer(
 ) -> CorrelationResult:
     """What `register` found at half the resolution, continued on the images' own grid.
 
-        f = (force of local correlation, as far as tissue is `compressible`) + λ∇²u
-        m ← βm + f,    v = (G_fluid + b·G_broad) * bounded(s·m),    u ← u ∘ exp(v)
+    Its constants are others than those of the network's own resolution (`finer_layer`).
 
     Args:
       params: of the whole network.
@@ -127,30 +91,14 @@ def register_finer(
             "an architecture for any contrast, or without correlation_iterations at its finest "
             "level, does not go on at a finer one"
         )
-    constants = finer_layer(params["demons"][correlation_layers(cfg)[0]], cfg)
-    how = comparison(cfg)
-    update = DemonsConfig(cfg.max_step, 0, cfg.update == "diffeomorphic")
-    seen_fixed, seen_moving = see(fixed, 0, cfg), see(moving, 0, cfg)
-
-    def force_at(state):
-        u = state[0]
-        force = correlation_force(
-            seen_fixed, seen_moving, u, window=how.window_at(0), ignored=ignored
-        )
-        return compressible(u, how) * force
-
-    def step(force, state):
-        u, momentum, total = state
-        momentum = FINER_STEPS.momentum * momentum + force + constants.elasticity * laplacian(u)
-        near = bounded(constants.scale * momentum, cfg.max_step)
-        far = FINER_STEPS.broad * gaussian_smooth(near, constants.broad_sigma)
-        velocity = gaussian_smooth(near, constants.fluid_sigma) + far
-        # Nothing smooths the displacement itself: the elastic force has its part.
-        return (apply_velocity({}, u, velocity, update), momentum, total + force), None
-
-    start = upsample_displacement(displacement, fixed.shape[:3])
-    nothing = jnp.zeros_like(start)
-    (end, _, total), _ = demons_scan(
-        force_at, step, (start, nothing, nothing), iterations, recompute=remat != "none"
+    return correlation_demons(
+        finer_layer(params["demons"][correlation_layers(cfg)[0]], cfg),
+        fixed,
+        moving,
+        upsample_displacement(displacement, fixed.shape[:3]),
+        cfg,
+        iterations=iterations,
+        how=FINER,
+        ignored=ignored,
+        remat=remat,
     )
-    return CorrelationResult(end, total)

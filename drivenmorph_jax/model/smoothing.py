@@ -7,10 +7,16 @@ from typing import NamedTuple
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
-from drivenmorph_jax.model.correlation import correlation_layers
+from drivenmorph_jax.model.correlation import Steps, comparison, correlation_layers
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
 
-_WIDTHS = ("log_fluid_sigma", "log_diffusion_sigma")
+# Of a regularity, in each parameter: an elasticity is the weight of a penalty, as a variance is.
+_POWERS = {
+    "log_fluid_sigma": 0.5,
+    "log_broad_sigma": 0.5,
+    "log_diffusion_sigma": 0.5,
+    "log_elasticity": 1.0,
+}
 
 
 class LevelSmoothing(NamedTuple):
@@ -33,9 +39,10 @@ def check_regularity(regularity: float) -> None:
 def with_regularity(params: Params, regularity: float) -> Params:
     """Parameters whose maps are smoother (above 1) or less smooth (below 1) than as trained.
 
-    Both Gaussians of the layer are widened by √regularity: smoothing with variance σ² is a step
-    of size σ²/2 down the diffusion penalty ½∫‖∇u‖², so that σ² takes the place of its weight
-    (Cachier et al., CVIU 2003, on Demons as an alternation of matching and smoothing).
+    The Gaussians of the layer are widened by √regularity: smoothing with variance σ² is a step of
+    size σ²/2 down the diffusion penalty ½∫‖∇u‖², so that σ² takes the place of its weight (Cachier
+    et al., CVIU 2003, on Demons as an alternation of matching and smoothing). Where the slope of
+    that penalty is a force itself, its weight is multiplied.
 
     Args:
       params: as from `init`; parts that a layer does not have stay absent.
@@ -47,9 +54,9 @@ def with_regularity(params: Params, regularity: float) -> Params:
     check_regularity(regularity)
     if regularity == 1:
         return params
-    shift = 0.5 * math.log(regularity)
+    shift = math.log(regularity)
     levels = {
-        name: {key: value + shift if key in _WIDTHS else value for key, value in level.items()}
+        name: {key: value + _POWERS.get(key, 0.0) * shift for key, value in level.items()}
         for name, level in params["demons"].items()
     }
     return {**params, "demons": levels}
@@ -73,14 +80,24 @@ def network_smoothing(params: Params, cfg: ModelConfig) -> list[LevelSmoothing]:
     layers = [(f"level_{level}", level, cfg.iterations[level]) for level in force_levels(cfg)]
     for level, name in correlation_layers(cfg).items():
         layers.append((name, level, cfg.correlation_iterations[level]))
-    result = []
-    for part, level, iterations in layers:
-        layer = params["demons"][part]
-        fluid, diffusion = (
-            math.exp(float(layer[name])) if name in layer else 0.0 for name in _WIDTHS
-        )
-        result.append(LevelSmoothing(level, fluid, diffusion, iterations))
-    return result
+    steps = comparison(cfg).steps_at
+    return [
+        LevelSmoothing(level, *_widths(params["demons"][part], steps(level)), iterations)
+        for part, level, iterations in layers
+    ]
+
+
+def _widths(layer: Params, steps: Steps) -> tuple[float, float]:
+    """Of the wider Gaussian of a step, and of what an iteration smooths the displacement with."""
+
+    def value(name: str) -> float:
+        return math.exp(float(layer[name])) if name in layer else 0.0
+
+    fluid = max(value("log_fluid_sigma"), value("log_broad_sigma"))
+    # As far as it is smooth, a force λ∇²u is a step of diffusion, and momentum repeats it.
+    repeated = (1 + steps.broad) / (1 - steps.momentum)
+    variance = 2 * value("log_scale") * value("log_elasticity") * repeated
+    return fluid, math.hypot(value("log_diffusion_sigma"), math.sqrt(variance))
 
 
 def classical_smoothing(cfg: ClassicalConfig) -> list[LevelSmoothing]:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,14 @@ import pytest
 
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model import ClassicalConfig, ModelConfig, classical_demons, init_demons
+from drivenmorph_jax.model import (
+    ClassicalConfig,
+    Ignored,
+    ModelConfig,
+    classical_demons,
+    init_demons,
+)
+from drivenmorph_jax.model.correlation import comparison, correlation_demons, init_correlation
 from drivenmorph_jax.model.smoothing import (
     LevelSmoothing,
     classical_smoothing,
@@ -85,3 +94,32 @@ def test_coarse_levels_count_in_fine_voxels_and_pass_the_finer_ones():
     assert smoothing_width([]) == 0
     found = classical_smoothing(ClassicalConfig(iterations=(0, 5)))
     assert [level.level for level in found] == [1]
+
+
+def test_an_elastic_force_counts_as_what_it_smooths(params):
+    """Against how far iterations without any other force spread a displacement."""
+    cfg = dataclasses.replace(MODEL, correlation_iterations=(30,))
+    layer = init_correlation(cfg)
+    *_, own = network_smoothing({"demons": {**params["demons"], "correlation_0": layer}}, cfg)
+    assert own.fluid == pytest.approx(comparison(cfg).steps_at(0).broad_sigma)
+    shape = (45, 31, 31)
+    place = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
+    start = jnp.zeros((*shape, 3)).at[..., 0].set(0.01 * np.exp(-((place**2).sum(-1)) / 18))
+    image = jnp.ones((*shape, 1))
+    everywhere = Ignored(image, image)
+    found = jax.jit(correlation_demons, static_argnums=4, static_argnames="iterations")(
+        layer,
+        image,
+        image,
+        start,
+        cfg,
+        iterations=30,
+        ignored=everywhere,
+    ).displacement
+
+    def variance(u):
+        profile = np.asarray(u[..., 0].sum((1, 2)))
+        return (profile * place[:, 0, 0, 0] ** 2).sum() / profile.sum()
+
+    # Momentum takes about one iteration to build up.
+    assert variance(found) - variance(start) == pytest.approx(29 * own.diffusion**2, rel=0.03)

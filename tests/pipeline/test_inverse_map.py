@@ -89,6 +89,5 @@ def test_within_a_tenth_of_a_millimetre_on_real_registrations(fixed, moving, rea
     found = invert_map(registered, *pair).consistency
     assert found.back_and_there is not None and found.there_and_back is not None
     assert found.back_and_there.p99 < 0.1
-    # Between voxels it is as good as linear interpolation of the written inverse, which is a matter
-    # of how rough the map is: of the pair at 1 mm, two people and two scanners, 1.6 mm.
-    assert found.there_and_back.p99 < 2 * pair[1].spacing.max()
+    # Between voxels it is as good as linear interpolation of the written inverse.
+    assert found.there_and_back.p99 < 1.5 * pair[1].spacing.max()
