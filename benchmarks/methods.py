@@ -21,7 +21,7 @@ from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
 from drivenmorph_jax.model.correlation import comparison
 from drivenmorph_jax.model.drivenmorph import name_both
-from drivenmorph_jax.model.finer import FINER, FINER_ITERATIONS
+from drivenmorph_jax.model.finer import FINER_COMPARISON, FINER_ITERATIONS
 from drivenmorph_jax.model.named import Named
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained
 from drivenmorph_jax.pipeline.refinement import RefineConfig, refine
@@ -141,7 +141,7 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
     own = found.spacing or spacing
     goes_on = not name.endswith("_fast") and finer_iterations(found.config) > 0
     if goes_on and halvings(spacing, own) == 1:
-        finer = FINER._asdict() | {"iterations": FINER_ITERATIONS}
+        finer = FINER_COMPARISON._asdict() | {"iterations": FINER_ITERATIONS}
         settings |= {"spacing": list(own), "finer": finer}
         return Entry(name, settings, on_coarser_grid(run, 1, finisher(found)))
     return _at(name, settings, run, spacing, own)

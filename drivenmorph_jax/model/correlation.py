@@ -14,12 +14,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.config import ModelConfig, Remat
-from drivenmorph_jax.model.demons import DemonsConfig, apply_velocity, bounded, demons_scan
+from drivenmorph_jax.model.demons import (
+    DemonsConfig,
+    apply_velocity,
+    demons_scan,
+    smoothed_velocity,
+)
 from drivenmorph_jax.model.ignored import Ignored, compared, ignored_pyramid
 from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
-from drivenmorph_jax.spatial.filters import gaussian_smooth, laplacian, maximum
+from drivenmorph_jax.spatial.filters import laplacian, maximum
 from drivenmorph_jax.spatial.jacobian import fourth_order_volume, least_corner_volume
 from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
@@ -242,7 +247,8 @@ def correlation_demons(
       cfg: the architecture.
       iterations: how many.
       level: 0 is full resolution.
-      how: the images are compared; None is as the architecture does.
+      how: images are compared, with what of the constants is no parameter; None is as the
+        architecture has it.
       named: the structures of both images, on the grid of the level, which then add their force.
       ignored: where the images are not to be compared.
       remat: see `register`.
@@ -263,7 +269,7 @@ def correlation_demons(
     def step(force, state):
         u, momentum, total = state
         momentum = steps.momentum * momentum + force + _elastic_force(params, u)
-        velocity = _velocity(params, momentum, steps.broad, cfg.max_step)
+        velocity = _near_and_far(params, momentum, steps.broad, update)
         return (apply_velocity(params, u, velocity, update), momentum, total + force), None
 
     start, shapes = displacement, []
@@ -290,11 +296,12 @@ def _elastic_force(params, displacement):
     return jnp.exp(params["log_elasticity"]) * laplacian(displacement)
 
 
-def _velocity(params, momentum, broad: float, max_step: float):
-    step = bounded(jnp.exp(params["log_scale"]) * momentum, max_step)
-    velocity = gaussian_smooth(step, jnp.exp(params["log_fluid_sigma"]))
+def _near_and_far(params, momentum, broad: float, update: DemonsConfig):
+    step = jnp.exp(params["log_scale"]) * momentum
+    velocity = smoothed_velocity(params, step, update)
     if "log_broad_sigma" in params:
-        velocity += broad * gaussian_smooth(step, jnp.exp(params["log_broad_sigma"]))
+        far = {"log_fluid_sigma": params["log_broad_sigma"]}
+        velocity += broad * smoothed_velocity(far, step, update)
     return velocity
 
 

@@ -22,7 +22,7 @@ from drivenmorph_jax.spatial.resize import upsample_displacement
 
 FINER_ITERATIONS = 40
 # Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md.
-FINER = Comparison(
+FINER_COMPARISON = Comparison(
     windows=(9,),
     steps=(
         Steps(
@@ -54,7 +54,9 @@ def finer_layer(
     """
     made = {name: params[name] - initial for name, initial in init_correlation(cfg).items()}
     made["log_broad_sigma"] = made["log_fluid_sigma"]
-    return {name: value + made[name] for name, value in layer_of(FINER.steps_at(0)).items()}
+    return {
+        name: value + made[name] for name, value in layer_of(FINER_COMPARISON.steps_at(0)).items()
+    }
 
 
 def register_finer(
@@ -98,7 +100,7 @@ def register_finer(
         upsample_displacement(displacement, fixed.shape[:3]),
         cfg,
         iterations=iterations,
-        how=FINER,
+        how=FINER_COMPARISON,
         ignored=ignored,
         remat=remat,
     )

@@ -10,8 +10,8 @@ from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
 from drivenmorph_jax.model.correlation import Steps, comparison, correlation_layers
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
 
-# Of a regularity, in each parameter: an elasticity is the weight of a penalty, as a variance is.
-_POWERS = {
+# A width's square and an elasticity are weights of a penalty: a regularity multiplies these.
+_REGULARITY_POWERS = {
     "log_fluid_sigma": 0.5,
     "log_broad_sigma": 0.5,
     "log_diffusion_sigma": 0.5,
@@ -56,7 +56,9 @@ def with_regularity(params: Params, regularity: float) -> Params:
         return params
     shift = math.log(regularity)
     levels = {
-        name: {key: value + _POWERS.get(key, 0.0) * shift for key, value in level.items()}
+        name: {
+            key: value + _REGULARITY_POWERS.get(key, 0.0) * shift for key, value in level.items()
+        }
         for name, level in params["demons"].items()
     }
     return {**params, "demons": levels}

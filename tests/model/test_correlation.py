@@ -7,22 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig, correlation
 from drivenmorph_jax.model.correlation import (
+    Comparison,
     Seen,
+    Steps,
     comparison,
     compressible,
     correlation_demons,
     correlation_force,
     init_correlation,
+    layer_of,
     with_correlation,
 )
 from drivenmorph_jax.model.smoothing import network_smoothing, with_regularity
 from drivenmorph_jax.objective.similarity import lncc
-from drivenmorph_jax.spatial.fields import exponential
+from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import (
     fourth_order_volume,
@@ -111,6 +115,31 @@ def test_it_finds_what_deformed_the_image_and_nothing_where_nothing_did(images):
     assert jnp.abs(found.driving_force).max() > 0
     still = compiled(CFG)(fixed, fixed)
     assert jnp.abs(still.displacement).max() < 0.02 * before
+
+
+def test_two_iterations_are_what_the_formula_says(images):
+    fixed, moving, _ = images
+    steps = Steps(0.4, 0.7, broad_sigma=2.0, broad=1.5, momentum=0.6, elasticity=0.05)
+    how = Comparison((WINDOW,), (steps._replace(diffusion_sigma=0.3),), 0.1, 1.0)
+    rng = np.random.default_rng(0)
+    start = 6 * gaussian_smooth(jnp.asarray(rng.normal(size=(*SHAPE, 3)), jnp.float32), 2.0)
+    found = jax.jit(correlation_demons, static_argnums=4, static_argnames=("iterations", "how"))(
+        layer_of(how.steps_at(0)), fixed, moving, start, CFG, iterations=2, how=how
+    )
+    u, momentum, total = start, 0, 0
+    for _ in range(2):
+        share = compressible(u, how)
+        assert share.min() < 0.5 < share.max()
+        pull = share * force(fixed, moving, u)
+        bent = [ndimage.laplace(u[..., i], mode="nearest") for i in range(3)]
+        momentum = 0.6 * momentum + pull + 0.05 * np.stack(bent, axis=-1)
+        step = 0.4 * momentum
+        step /= np.sqrt(1 + (step**2).sum(-1, keepdims=True) / CFG.max_step**2)
+        velocity = gaussian_smooth(step, 0.7) + 1.5 * gaussian_smooth(step, 2.0)
+        u, total = gaussian_smooth(compose(u, velocity), 0.3), total + pull
+    np.testing.assert_allclose(found.displacement, u, atol=1e-4)
+    np.testing.assert_allclose(found.driving_force, total, atol=1e-3)
+    assert jnp.abs(u - start).max() > 0.3
 
 
 @pytest.mark.parametrize(("volume", "left"), [(1.5, 1.0), (0.12, 1.0), (0.05, 0.5), (-0.04, 0.0)])

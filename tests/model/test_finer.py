@@ -16,7 +16,7 @@ from drivenmorph_jax.model import (
     register_finer,
 )
 from drivenmorph_jax.model.correlation import comparison, correlation_demons, init_correlation
-from drivenmorph_jax.model.finer import FINER, finer_layer
+from drivenmorph_jax.model.finer import FINER_COMPARISON, finer_layer
 from drivenmorph_jax.model.smoothing import with_regularity
 from drivenmorph_jax.objective.similarity import lncc
 from drivenmorph_jax.spatial.fields import compose, exponential
@@ -71,6 +71,24 @@ def test_it_finds_what_the_coarse_grid_cannot_show(case):
     assert jacobian_determinant(found).min() > 0
 
 
+def test_where_texture_is_to_be_seen_it_finds_more():
+    rough, wide, narrow = (
+        gaussian_smooth(jax.random.normal(jax.random.key(seed), (*SHAPE, n)), sigma)
+        for seed, n, sigma in ((3, 1, 2.5), (1, 3, 7.0), (2, 3, 3.0))
+    )
+    fixed = jnp.asarray(phantom_pair(0, SHAPE, deformation=0.0).fixed)[..., None] * (1 + 5 * rough)
+    wide, narrow = 2.5 * wide / jnp.abs(wide).max(), 1.5 * narrow / jnp.abs(narrow).max()
+    moving = warp(fixed, compose(exponential(wide), exponential(narrow)))
+    true = compose(exponential(-narrow), exponential(-wide))
+    half = resize_displacement(exponential(-wide), [size // 2 for size in SHAPE], factor=0.5)
+    inside = np.asarray(fixed)[..., 0] != 0
+    before, after = (
+        np.linalg.norm(u - true, axis=-1)[inside].mean()
+        for u in (upsample_displacement(half, SHAPE), finer(fixed, moving, half))
+    )
+    assert after < 0.6 * before
+
+
 def test_what_is_right_already_stays(case):
     fixed, _, _, half = case
     found = finer(fixed, fixed, jnp.zeros_like(half))
@@ -86,11 +104,12 @@ def test_it_is_the_iterations_from_where_the_coarse_grid_left_off(case):
         start = upsample_displacement(half, SHAPE)
         count = finer_iterations(CFG)
         return correlation_demons(
-            FINER_LAYER, fixed, moving, start, CFG, iterations=count, how=FINER
+            FINER_LAYER, fixed, moving, start, CFG, iterations=count, how=FINER_COMPARISON
         ).displacement
 
     expected = alone(fixed, moving, half)
     np.testing.assert_allclose(finer(fixed, moving, half), expected, atol=1e-4)
+    assert jnp.abs(expected - upsample_displacement(half, SHAPE)).max() > 0.2
 
 
 def test_what_is_ignored_drives_nothing(case):
@@ -110,7 +129,7 @@ def test_what_is_ignored_drives_nothing(case):
 
 
 def test_its_constants_are_its_own_and_follow_those_of_the_coarse_grid():
-    steps = FINER.steps_at(0)
+    steps = FINER_COMPARISON.steps_at(0)
     assert steps != comparison(CFG).steps_at(0)
     smoother = finer_layer(with_regularity(PARAMS, 4.0)["demons"]["correlation_0"], CFG)
     factors = {"scale": 1, "fluid_sigma": 2, "broad_sigma": 2, "elasticity": 4}
