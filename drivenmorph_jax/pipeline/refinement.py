@@ -26,7 +26,7 @@ from drivenmorph_jax.spatial.sampling import warp
 Progress = Callable[[int, float], None]
 """Called after every iteration with its number and the objective."""
 
-DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=1.0)
+DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=0.5)
 """Chosen on held-out training pairs: see docs/experiments.md."""
 
 
@@ -38,6 +38,8 @@ class RefineConfig:
       iterations: of Adam; 0 leaves the registration as it is.
       loss: the similarity, the regularity and its weight; the other terms are not used.
       learning_rate: voxels an iteration, at first; it falls to a tenth, along a cosine.
+      structures: factor of the weight that structures have in the iterations, where a network names
+        them: they keep descent on the similarity from leading away from the anatomy.
       smoothing: width of the Gaussian that keeps the velocities smooth, voxels of their grids.
       squarings: of the exponential.
     """
@@ -45,6 +47,7 @@ class RefineConfig:
     iterations: int = 50
     loss: LossConfig = DEFAULT_LOSS
     learning_rate: float = 0.05
+    structures: float = 3.0
     smoothing: float = 1.0
     squarings: int = 3
 
@@ -103,8 +106,8 @@ def refine(
 ) -> Refined:
     """Minimise similarity(F, M∘φ) + λ·regularity(φ) over φ = φ₀ ∘ exp(v), from v = 0.
 
-    With structures, plus their difference over the voxels of both brains: `structure_difference`,
-    as in the correlation's iterations.
+    With structures, plus their difference over the voxels of both brains: `structure_difference`
+    as in the correlation's iterations, times `cfg.structures`.
 
     v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
     the coarse one carries what moves together. The best φ met is returned, φ₀ among them; one that
@@ -160,7 +163,7 @@ def _advance(
             both = brain_mask(fixed, warped)
             count = both.sum() if where is None else (both & where).sum()
             difference = structure_difference(named, displacement, ignored=ignored)
-            similarity += difference / jnp.maximum(count, 1)
+            similarity += cfg.structures * difference / jnp.maximum(count, 1)
         penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
         return similarity + penalty, _folds(displacement)
 

@@ -81,6 +81,16 @@ def test_structures_meet_where_images_show_nothing():
     assert after < 0.5 * before
     without = refine(still, image, image, cfg).displacement
     assert jnp.abs(without).max() < 0.05 * jnp.abs(found).max()
+    unheeded = dataclasses.replace(cfg, structures=0.0)
+    weightless = refine(still, image, image, unheeded, named=named)
+    np.testing.assert_allclose(weightless.displacement, without, atol=1e-6)
+    weighed = refine(still, image, image, cfg, named=named).before - weightless.before
+    twice = dataclasses.replace(cfg, structures=2 * cfg.structures)
+    np.testing.assert_allclose(
+        refine(still, image, image, twice, named=named).before - weightless.before,
+        2 * weighed,
+        rtol=1e-5,
+    )
 
 
 def test_a_method_is_refined(pair):
