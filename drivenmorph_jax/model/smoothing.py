@@ -57,7 +57,8 @@ def with_regularity(params: Params, regularity: float) -> Params:
     shift = math.log(regularity)
     levels = {
         name: {
-            key: value + _REGULARITY_POWERS.get(key, 0.0) * shift for key, value in level.items()
+            key: value + _REGULARITY_POWERS[key] * shift if key in _REGULARITY_POWERS else value
+            for key, value in level.items()
         }
         for name, level in params["demons"].items()
     }

@@ -24,6 +24,7 @@ from drivenmorph_jax.model.smoothing import (
     with_regularity,
 )
 from drivenmorph_jax.objective.metrics import sdlogj
+from drivenmorph_jax.pipeline import load_pretrained
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 
 MODEL = ModelConfig(
@@ -34,7 +35,10 @@ CLASSICAL = ClassicalConfig(iterations=(4, 6), fluid_sigma=0.6, diffusion_sigma=
 
 @pytest.fixture(scope="module")
 def params():
-    layers = {f"level_{level}": init_demons(jax.random.key(level)) for level in (0, 1)}
+    layers = {
+        f"level_{level}": init_demons(jax.random.key(level), residual_channels=4 * level)
+        for level in (0, 1)
+    }
     return {"encoder": {}, "difference": {}, "demons": layers}
 
 
@@ -49,6 +53,21 @@ def test_regularity_scales_the_variance_of_every_gaussian_and_nothing_else(param
         path[-1].key for path, differs in jax.tree_util.tree_leaves_with_path(differing) if differs
     }
     assert names == {"log_fluid_sigma", "log_diffusion_sigma"}
+
+
+@pytest.mark.parametrize("name", ["brain-t1", "brain-t1-labels", "brain-any"])
+def test_every_part_of_released_weights_keeps_its_place(name):
+    found = load_pretrained(name)
+    smoother = with_regularity(found.params, 4.0)
+    ratios = jax.tree.map(lambda a, b: np.exp(np.asarray(b - a)), found.params, smoother)
+    layers = ratios["demons"]
+    for part, ratio in jax.tree_util.tree_leaves_with_path(ratios):
+        expected = {"log_elasticity": 4}.get(part[-1].key, 2 if "sigma" in part[-1].key else 1)
+        np.testing.assert_allclose(ratio, expected, rtol=1e-5)
+    assert "residual" in layers["level_3"] and "log_fluid_sigma" in layers["correlation_0"]
+    assert network_smoothing(smoother, found.config) != network_smoothing(
+        found.params, found.config
+    )
 
 
 def test_one_is_as_trained(params):
