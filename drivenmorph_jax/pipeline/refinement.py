@@ -27,7 +27,7 @@ Progress = Callable[[int, float], None]
 """Called after every iteration with its number and the objective."""
 
 DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=0.5)
-"""Chosen on held-out training pairs: see docs/experiments.md."""
+"""Chosen on validation pairs of IXI beyond the study's first five: see docs/experiments.md."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +38,18 @@ class RefineConfig:
       iterations: of Adam; 0 leaves the registration as it is.
       loss: the similarity, the regularity and its weight; the other terms are not used.
       learning_rate: voxels an iteration, at first; it falls to a tenth, along a cosine.
-      structures: factor of the weight that structures have in the iterations, where a network names
-        them: they keep descent on the similarity from leading away from the anatomy.
       smoothing: width of the Gaussian that keeps the velocities smooth, voxels of their grids.
       squarings: of the exponential.
+      structures: factor of the weight that structures have in the iterations, where a network names
+        them: they keep descent on the similarity from leading away from the anatomy.
     """
 
     iterations: int = 50
     loss: LossConfig = DEFAULT_LOSS
     learning_rate: float = 0.05
-    structures: float = 3.0
     smoothing: float = 1.0
     squarings: int = 3
+    structures: float = 3.0
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
