@@ -27,7 +27,8 @@ Progress = Callable[[int, float], None]
 """Called after every iteration with its number and the objective."""
 
 DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=0.5)
-"""Chosen on validation pairs of IXI beyond the study's first five: see docs/experiments.md."""
+"""The window chosen on held-out training pairs of IXI, the weight on validation pairs beyond the
+study's first five: see docs/experiments.md."""
 
 
 @dataclasses.dataclass(frozen=True)
