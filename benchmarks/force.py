@@ -1,11 +1,13 @@
 """Does the force explain? Statistics, and a causal test, over the validation pairs of a data set.
 
-    python benchmarks/force.py [--data ixi malf] [--checkpoint DIR] [--pairs N] [--figures DIR]
+    python benchmarks/force.py [--data ixi malf] [--checkpoint DIR] [--levels-alone]
+                                [--pairs N] [--figures DIR]
 
 Both data sets at 2 mm (DRIVENMORPH_DATA). Every pair is kept in OUTPUT/cache, under a hash of
 weights and images, so that the script continues where it was stopped. Written for each data set:
 OUTPUT/DATA.json, OUTPUT/DATA.txt in plain words, OUTPUT/DATA.md with the tables of docs/force.md,
-and the figures.
+and the figures; with --levels-alone, the network without the iterations of local correlation after
+its levels, DATA_levels.json and so on.
 """
 
 import argparse
@@ -39,7 +41,13 @@ from drivenmorph_jax.evaluation.force_study import (
 )
 from drivenmorph_jax.evaluation.force_words import in_words
 from drivenmorph_jax.evaluation.study import spacing_of
-from drivenmorph_jax.pipeline import Method, load_checkpoint, load_pretrained, network_method
+from drivenmorph_jax.pipeline import (
+    Method,
+    Pretrained,
+    load_checkpoint,
+    load_pretrained,
+    network_method,
+)
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
 
@@ -61,7 +69,7 @@ def main() -> int:
             if arguments.checkpoint
             else load_pretrained("brain-t1")
         )
-        method = network_method(found)
+        method = network_method(levels_alone(found) if arguments.levels_alone else found)
         method = method._replace(solve=with_all_force(method.solve))
         config = load_config(arguments.config)
         for name in arguments.data:
@@ -71,6 +79,12 @@ def main() -> int:
         print(f"force.py: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def levels_alone(found: Pretrained) -> Pretrained:
+    """The network without what comes after its levels."""
+    config = dataclasses.replace(found.config, correlation_iterations=())
+    return found._replace(config=config, source=f"levels of {found.source} alone")
 
 
 def data_of(name: str, cfg: DataConfig) -> DataConfig:
@@ -84,6 +98,7 @@ def data_of(name: str, cfg: DataConfig) -> DataConfig:
 
 def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads: int) -> None:
     pairs = data.pairs[: arguments.pairs]
+    part = "_levels" if arguments.levels_alone else ""
     studied, start, worked = [], time.monotonic(), 0
     for place, pair in enumerate(pairs):
         path = arguments.output / "cache" / f"{name}-{key_of(data, pair, method)}.npz"
@@ -106,16 +121,19 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
     print(f"\n{DATA[name]}\n\n{text}\n{tables}")
     machine = describe_machine(threads)
     document = {"data": DATA[name], "method": method.details, "machine": machine, **summary}
-    write_record(arguments.output / f"{name}.json", document)
-    write_text(arguments.output / f"{name}.txt", text)
-    write_text(arguments.output / f"{name}.md", tables)
+    write_record(arguments.output / f"{name}{part}.json", document)
+    write_text(arguments.output / f"{name}{part}.txt", text)
+    write_text(arguments.output / f"{name}{part}.md", tables)
     arguments.figures.mkdir(parents=True, exist_ok=True)
     title = f"{DATA[name]}: {len(pairs)} validation pairs, {method.details['weights']}"
     draw_force_statistics(
-        arguments.figures / f"force_{name}.png", summary, title=title, control="another pair's"
+        arguments.figures / f"force_{name}{part}.png",
+        summary,
+        title=title,
+        control="another pair's",
     )
     if name == "ixi":
-        draw_example(data, method, arguments.figures / "force_removed.png")
+        draw_example(data, method, arguments.figures / f"force_removed{part}.png")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -151,6 +169,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), metavar="NAME")
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    parser.add_argument("--levels-alone", action="store_true", help="no iterations of correlation")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/force"))
     parser.add_argument("--figures", type=pathlib.Path, help="default: OUTPUT; docs/ holds them")

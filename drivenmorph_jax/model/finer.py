@@ -20,13 +20,14 @@ from drivenmorph_jax.model.drivenmorph import Params
 from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.spatial.resize import upsample_displacement
 
-FINER_ITERATIONS = 40
-# Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md.
+FINER_ITERATIONS = 60
+# Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md. The windows are as
+# wide in mm as those of the network's own grid.
 FINER_COMPARISON = Comparison(
-    windows=(9,),
+    windows=(17,),
     steps=(
         Steps(
-            scale=0.25, fluid_sigma=1.0, broad_sigma=3.0, broad=4.0, momentum=0.5, elasticity=0.025
+            scale=0.25, fluid_sigma=1.0, broad_sigma=3.0, broad=8.0, momentum=0.5, elasticity=0.015
         ),
     ),
     least_volume=0.03,

@@ -5,6 +5,7 @@ import pathlib
 
 import ablations
 import accuracy
+import force
 import numpy as np
 import pytest
 from contrast_pairs import Case, point_errors
@@ -13,6 +14,7 @@ from records import Ledger, digest, read_record, write_record
 
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import NativeLabels, Subject
+from drivenmorph_jax.pipeline import load_pretrained, network_method
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "ixi_2mm.yaml"
 
@@ -150,3 +152,10 @@ def test_a_subject_is_told_by_its_labels_and_not_by_the_last_bits_of_its_voxels(
         {"native": NativeLabels(1 - labels, np.eye(4))},
     ]
     assert len({key(), *(key(**change) for change in others)}) == 4
+
+
+def test_the_levels_alone_are_kept_apart_from_the_whole_network():
+    whole = load_pretrained("brain-t1")
+    alone = force.levels_alone(whole)
+    assert whole.config.correlation_iterations and not alone.config.correlation_iterations
+    assert network_method(alone).details != network_method(whole).details
