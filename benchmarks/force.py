@@ -98,7 +98,7 @@ def data_of(name: str, cfg: DataConfig) -> DataConfig:
 
 def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads: int) -> None:
     pairs = data.pairs[: arguments.pairs]
-    part = "_levels" if arguments.levels_alone else ""
+    suffix = "_levels" if arguments.levels_alone else ""
     studied, start, worked = [], time.monotonic(), 0
     for place, pair in enumerate(pairs):
         path = arguments.output / "cache" / f"{name}-{key_of(data, pair, method)}.npz"
@@ -121,19 +121,19 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
     print(f"\n{DATA[name]}\n\n{text}\n{tables}")
     machine = describe_machine(threads)
     document = {"data": DATA[name], "method": method.details, "machine": machine, **summary}
-    write_record(arguments.output / f"{name}{part}.json", document)
-    write_text(arguments.output / f"{name}{part}.txt", text)
-    write_text(arguments.output / f"{name}{part}.md", tables)
+    write_record(arguments.output / f"{name}{suffix}.json", document)
+    write_text(arguments.output / f"{name}{suffix}.txt", text)
+    write_text(arguments.output / f"{name}{suffix}.md", tables)
     arguments.figures.mkdir(parents=True, exist_ok=True)
     title = f"{DATA[name]}: {len(pairs)} validation pairs, {method.details['weights']}"
     draw_force_statistics(
-        arguments.figures / f"force_{name}{part}.png",
+        arguments.figures / f"force_{name}{suffix}.png",
         summary,
         title=title,
         control="another pair's",
     )
     if name == "ixi":
-        draw_example(data, method, arguments.figures / f"force_removed{part}.png")
+        draw_example(data, method, arguments.figures / f"force_removed{suffix}.png")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
