@@ -67,7 +67,7 @@ def test_ants_field_with_its_affine(pair, tmp_path):
     (fixed, moving), (fixed_labels, moving_labels) = pair
     images = [ants_syn.to_ants(image, SPACING) for image in (fixed, moving)]
     found = ants.registration(
-        *images, "SyN", outprefix=str(tmp_path / "syn_"), reg_iterations=(4, 0), random_seed=1
+        *images, "SyN", outprefix=str(tmp_path / "syn_"), reg_iterations=(20, 10), random_seed=1
     )
     displacement = ants_syn.composed_field(*images, found["fwdtransforms"], str(tmp_path))
     theirs = ants.apply_transforms(
@@ -80,4 +80,5 @@ def test_ants_field_with_its_affine(pair, tmp_path):
     _, ours = carry_labels(fixed_subject, Subject("moving", moving, moving_labels), displacement)
     assert np.abs(displacement).max() > 0.3
     assert agreement(ours, theirs) > 0.99
-    assert agreement(ours, fixed_labels) > 0.95 * agreement(moving_labels, fixed_labels)
+    # ANTs' affine stage samples at random, by thread: its end differs from machine to machine.
+    assert agreement(ours, fixed_labels) > 1.1 * agreement(moving_labels, fixed_labels)
