@@ -10,7 +10,7 @@ common one works there, and its displacement is brought back to the common one. 
 in OUTPUT/CONFIG/METHOD.jsonl, so that the script continues where it was stopped, on another machine
 too, and only what has changed is run again: subjects are told by name and labels, and a method by
 its settings. Written: OUTPUT/CONFIG.md (CONFIG-first-N.md of N pairs), with a paired test of ours
-against every other.
+against every other; methods that were not asked for are in it too, where their pairs are kept.
 """
 
 import argparse
@@ -53,6 +53,9 @@ from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a method here, the preparation or the scoring would give other figures.
 VERSION = 3
+Rows = dict[str, list[Record]]
+"""A method's records, in the order of the pairs."""
+
 _LEFT_OUT = ("ants_syncc_own_affine",)  # Unless asked for: it takes many times as long.
 _OURS = ("drivenmorph_labels", "drivenmorph")
 _COLUMNS = ("dice", "folding_percent", "ndv_percent", "sdlogj", "hd95", "seconds")
@@ -75,6 +78,7 @@ def main() -> int:
             tune(held_out, arguments, threads)
         data = load_validation(config.data, progress=say)
         rows = run_methods(data, arguments, threads)
+        kept, recorded = kept_rows(data, arguments, threads, without=rows)
     except InputError as error:
         print(f"accuracy.py: error: {error}", file=sys.stderr)
         return 2
@@ -82,7 +86,14 @@ def main() -> int:
         print("accuracy.py: error: no method can run: see above", file=sys.stderr)
         return 2
     titles = titles_of(arguments.checkpoint)
-    text = f"{make_table(rows, config.data, titles)}\n\n{make_comparison(rows, titles)}".rstrip()
+    found = rows | kept | recorded
+    rows = {name: found[name] for name in METHODS if name in found}
+    parts = (
+        make_table(rows, config.data, titles),
+        as_recorded(recorded, titles),
+        make_comparison(rows, titles),
+    )
+    text = "\n\n".join(filter(None, parts))
     print(f"\n{text}")
     part = f"-first-{arguments.pairs}" if arguments.pairs else ""
     path = arguments.output / f"{arguments.config.stem}{part}.md"
@@ -90,20 +101,14 @@ def main() -> int:
     return 0
 
 
-def run_methods(data: EvaluationData, arguments: Any, threads: int) -> dict[str, list[Record]]:
+def run_methods(data: EvaluationData, arguments: Any, threads: int) -> Rows:
     """The records of every method asked for; one that cannot run here is left out with a line."""
-    constants, rows = read_constants(arguments.output), {}
+    rows = {}
     for name in METHODS:
         if name not in arguments.methods:
             continue
         try:
-            entry = make_entry(
-                name,
-                spacing_of(data),
-                checkpoint=arguments.checkpoint,
-                constants=constants.get(name),
-                baselines=dict(arguments.baselines),
-            )
+            entry = entry_of(name, data, arguments)
         except UnavailableError as error:
             say(f"{name} is left out: {error}")
             continue
@@ -111,17 +116,67 @@ def run_methods(data: EvaluationData, arguments: Any, threads: int) -> dict[str,
     return rows
 
 
+def kept_rows(
+    data: EvaluationData, arguments: Any, threads: int, *, without: Rows
+) -> tuple[Rows, Rows]:
+    """The records of other methods, where every pair has one: of those that could run here, what
+    running them would give; and of those that cannot, the latest."""
+    pairs = data.pairs[: arguments.pairs]
+    kept, recorded = {}, {}
+    for name in METHODS:
+        ledger = ledger_of(name, arguments)
+        if name in without or not ledger:
+            continue
+        try:
+            entry = entry_of(name, data, arguments)
+            rows, records = kept, [ledger.get(key_of(entry, data, p, threads)) for p in pairs]
+        except UnavailableError:
+            rows, records = recorded, latest_records(ledger, data, pairs)
+        except InputError:  # It does not work on this grid.
+            continue
+        if None not in records:
+            rows[name] = records
+    return kept, recorded
+
+
+def latest_records(ledger: Ledger, data: EvaluationData, pairs: Any) -> list[Record | None]:
+    """The last that was recorded of each pair, with whatever settings."""
+    latest = {(record["fixed"], record["moving"]): record for record in ledger}
+    return [latest.get((data.subjects[i].name, data.subjects[j].name)) for i, j in pairs]
+
+
+def entry_of(name: str, data: EvaluationData, arguments: Any) -> Entry:
+    return make_entry(
+        name,
+        spacing_of(data),
+        checkpoint=arguments.checkpoint,
+        constants=read_constants(arguments.output).get(name),
+        baselines=dict(arguments.baselines),
+    )
+
+
+def ledger_of(name: str, arguments: Any) -> Ledger:
+    return Ledger(arguments.output / arguments.config.stem / f"{name}.jsonl")
+
+
+def key_of(entry: Entry, data: EvaluationData, pair: tuple[int, int], threads: int) -> str:
+    """What a pair is kept under: of all that its figures depend on."""
+    assert data.label_table is not None, "accuracy is Dice: the data need labels"
+    told = [part for index in pair for part in identity(data.subjects[index])]
+    spacing = np.round(spacing_of(data), 3)
+    return digest(VERSION, entry.settings, threads, spacing, data.label_table.values, *told)
+
+
 def run_method(entry: Entry, data: EvaluationData, arguments: Any, threads: int) -> list[Record]:
     """The records of a method's pairs: from the cache, else worked out now."""
     assert data.label_table is not None, "accuracy is Dice: the data need labels"
     values, spacing = data.label_table.values, spacing_of(data)
     pairs = data.pairs[: arguments.pairs]
-    ledger = Ledger(arguments.output / arguments.config.stem / f"{entry.name}.jsonl")
+    ledger = ledger_of(entry.name, arguments)
     records, worked, start = [], 0, time.monotonic()
-    for place, (i, j) in enumerate(pairs):
-        fixed, moving = data.subjects[i], data.subjects[j]
-        told = [part for subject in (fixed, moving) for part in identity(subject)]
-        key = digest(VERSION, entry.settings, threads, np.round(spacing, 3), values, *told)
+    for place, pair in enumerate(pairs):
+        fixed, moving = (data.subjects[index] for index in pair)
+        key = key_of(entry, data, pair, threads)
         if key not in ledger:
             images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
             load = os.getloadavg()[0]
@@ -188,7 +243,7 @@ def titles_of(checkpoint: pathlib.Path | None) -> dict[str, str]:
     }
 
 
-def make_table(rows: dict[str, list[Record]], data: DataConfig, titles: Mapping[str, str]) -> str:
+def make_table(rows: Rows, data: DataConfig, titles: Mapping[str, str]) -> str:
     """Markdown: one line a method, and what the figures were measured on."""
     lines = [
         "| method | pairs | Dice | folding % | NDV % | SDlogJ | HD95 (voxels) | s / pair |",
@@ -206,7 +261,7 @@ def make_table(rows: dict[str, list[Record]], data: DataConfig, titles: Mapping[
     return "\n".join([*lines, *machines(rows, titles)])
 
 
-def machines(rows: dict[str, list[Record]], titles: Mapping[str, str]) -> list[str]:
+def machines(rows: Rows, titles: Mapping[str, str]) -> list[str]:
     """Which machine ran what, and the largest load that it had before a pair of each method."""
     found: dict[str, list[str]] = {}
     for name, records in rows.items():
@@ -219,7 +274,13 @@ def machines(rows: dict[str, list[Record]], titles: Mapping[str, str]) -> list[s
     ]
 
 
-def make_comparison(rows: dict[str, list[Record]], titles: Mapping[str, str]) -> str:
+def as_recorded(recorded: Rows, titles: Mapping[str, str]) -> str:
+    """Which rows could not be checked against the methods as they are now."""
+    names = ", ".join(titles[name] for name in recorded)
+    return f"As recorded, for these cannot run here: {names}." if names else ""
+
+
+def make_comparison(rows: Rows, titles: Mapping[str, str]) -> str:
     """Markdown: Dice of each of ours less that of every other method, on the pairs of both."""
     scores = {
         name: {(r["fixed"], r["moving"]): r["score"]["dice"] for r in records}

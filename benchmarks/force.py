@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from force_tables import force_tables
 from machine import describe_machine, hold_to_threads
+from methods import levels_alone
 from records import digest, write_record
 
 from drivenmorph_jax.cli.terminal import say
@@ -43,7 +44,6 @@ from drivenmorph_jax.evaluation.force_words import in_words
 from drivenmorph_jax.evaluation.study import spacing_of
 from drivenmorph_jax.pipeline import (
     Method,
-    Pretrained,
     load_checkpoint,
     load_pretrained,
     network_method,
@@ -52,7 +52,7 @@ from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
-VERSION = 4
+VERSION = 5
 DATA = {"ixi": "IXI, 2 mm", "malf": "MALF, 2 mm"}
 _CONTROL = "the force of another pair"
 _EXAMPLE_RADIUS = 40.0
@@ -79,12 +79,6 @@ def main() -> int:
         print(f"force.py: error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def levels_alone(found: Pretrained) -> Pretrained:
-    """The network without what comes after its levels."""
-    config = dataclasses.replace(found.config, correlation_iterations=())
-    return found._replace(config=config, source=f"levels of {found.source} alone")
 
 
 def data_of(name: str, cfg: DataConfig) -> DataConfig:

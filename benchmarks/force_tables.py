@@ -58,9 +58,14 @@ def _removal(summary: dict[str, Any]) -> list[str]:
     lines = _header("radius", *_REMOVED.values(), *_CHANGED.values())
     for radius, found in summary["removal"]["radii_mm"].items():
         inside = [figure_of(found[key]) for key in _REMOVED]
-        outside = [f"{100 * found[key]['mean']:.2f} %" for key in _CHANGED]
+        outside = [_percent(found[key]) for key in _CHANGED]
         lines.append(_row(f"{radius} mm", *inside, *outside))
     return lines
+
+
+def _percent(value: dict[str, float]) -> str:
+    """Of a mean; "-" where no pair's brain reaches so far."""
+    return f"{100 * value['mean']:.2f} %" if value else "-"
 
 
 def _header(*columns: str) -> list[str]:

@@ -127,7 +127,7 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
       InputError: the common grid is not one that halves to the network's own.
     """
     if name.endswith("_network"):
-        found = found._replace(config=dataclasses.replace(found.config, correlation_iterations=()))
+        found = levels_alone(found)
     # What an architecture does without is left out: records from before it could have it remain.
     model = {k: v for k, v in dataclasses.asdict(found.config).items() if v is not None}
     settings = {"sha256": found.sha256, "model": model}
@@ -139,12 +139,20 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
         settings["refinement"] = dataclasses.asdict(cfg)
         run = refined(run, cfg, namer(found))
     own = found.spacing or spacing
-    goes_on = not name.endswith("_fast") and finer_iterations(found.config) > 0
-    if goes_on and halvings(spacing, own) == 1:
+    goes_on = finer_iterations(found.config) > 0 and halvings(spacing, own) == 1
+    if name.endswith("_fast") and not goes_on:
+        raise UnavailableError("on the network's own grid it is what it is without _fast")
+    if goes_on and not name.endswith("_fast"):
         finer = FINER_COMPARISON._asdict() | {"iterations": FINER_ITERATIONS}
         settings |= {"spacing": list(own), "finer": finer}
         return Entry(name, settings, on_coarser_grid(run, 1, finisher(found)))
     return _at(name, settings, run, spacing, own)
+
+
+def levels_alone(found: Pretrained) -> Pretrained:
+    """The network without what comes after its levels."""
+    config = dataclasses.replace(found.config, correlation_iterations=())
+    return found._replace(config=config, source=f"levels of {found.source} alone")
 
 
 def finisher(found: Pretrained) -> Finish:

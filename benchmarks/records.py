@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,15 @@ def read_record(path: pathlib.Path) -> Record:
 
 
 class Ledger:
-    """Records by key in one file, a line each, read once and rewritten whole at every new one."""
+    """Records by key in one file, a line each, rewritten whole at every new one."""
 
     def __init__(self, path: pathlib.Path):
         self._path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        self._records: dict[str, Record] = dict(map(json.loads, lines))
+        self._records = self._read()
+
+    def _read(self) -> dict[str, Record]:
+        lines = self._path.read_text().splitlines() if self._path.is_file() else []
+        return dict(map(json.loads, lines))
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -42,9 +46,19 @@ class Ledger:
     def __getitem__(self, key: str) -> Record:
         return self._records[key]
 
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Oldest first."""
+        return iter(self._records.values())
+
+    def get(self, key: str) -> Record | None:
+        return self._records.get(key)
+
     def add(self, key: str, record: Record) -> None:
-        """Whole or not at all; folders are made."""
-        self._records[key] = record
+        """Whole or not at all; folders are made. What others have added meanwhile is kept."""
+        self._records = {**self._read(), key: record}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{json.dumps(entry)}\n" for entry in self._records.items())
         write_atomically(self._path, lambda temporary: temporary.write_text(text))

@@ -27,8 +27,8 @@ from drivenmorph_jax.model.result import Registration
 
 Solve = Callable[[Float[ndarray, "d h w"], Float[ndarray, "d h w"], Ignored | None], Registration]
 
-EDGES = np.arange(-48.0, 97.0, 4.0)
-"""Of the bins of distance, mm."""
+EDGES = np.arange(-48.0, 201.0, 4.0)
+"""Of the bins of distance, mm; the outermost two hold what lies beyond them as well."""
 
 # The mean over the fine voxels of a coarse one is above 1 if any of them has it.
 _ANY_PART = 1e6
@@ -138,12 +138,9 @@ def remove_force(
         *(((vectors * millimetres) ** 2).sum(-1) for vectors in (reduced - full, full, reduced)),
     ]
     brain = fixed != 0
-    place = np.digitize(distance[brain], EDGES) - 1
-    within = (place >= 0) & (place < len(EDGES) - 1)
-    sums = [
-        np.bincount(place[within], column[brain][within], minlength=len(EDGES) - 1)
-        for column in columns
-    ]
+    bins = len(EDGES) - 1
+    place = np.clip(np.digitize(distance[brain], EDGES) - 1, 0, bins - 1)
+    sums = [np.bincount(place, column[brain], minlength=bins) for column in columns]
     return Removal(centre, radius, np.stack(sums, axis=-1)), reduced
 
 
@@ -161,8 +158,8 @@ def left(removals: Sequence[Removal], *, deeper: float = 0.0) -> float:
 
 
 def changed(removals: Sequence[Removal], *, beyond: float) -> float:
-    """Length of the displacement's change over its own, from `beyond` mm outside; NaN where the
-    brain does not reach so far."""
+    """Length of the displacement's change over its own, in the bins that begin `beyond` mm outside
+    or farther; NaN where the brain does not reach so far."""
     sums = _sums(removals, EDGES[:-1] >= beyond)
     return _root_ratio(sums["change"], sums["displacement"])
 

@@ -234,11 +234,12 @@ def correlation_demons(
     """Iterations of force and Demons layer at a level.
 
         f = (forces of correlation and structures, as far as tissue is `compressible`) + λ∇²u
-        m ← βm + f,    v = (G_fluid + b·G_broad) * bounded(s·m),    u ← G_diffusion * (u ∘ exp(v))
+        m ← βm + f,    v = (G_fluid + b·G_broad) * bounded(s·m),    u ← G_diffusion * (u ∘ (id + v))
 
     What keeps the map smooth is a force among the others, or a smoothing; a step is smoothed by a
     narrow and a broad kernel (Risser et al., IEEE TMI 2011); and iterations build up momentum
-    (Polyak, 1964). What a level goes without is 0 in its `Steps`.
+    (Polyak, 1964). Each kernel's part of v is at most `cfg.max_step` long, v itself 1 + b times
+    that. What a level goes without is 0 in its `Steps`.
 
     Args:
       params: from `init_correlation`.

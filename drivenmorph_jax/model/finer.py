@@ -54,7 +54,7 @@ def finer_layer(
       cfg: the architecture; `finer_iterations` of it are not 0.
     """
     made = {name: params[name] - initial for name, initial in init_correlation(cfg).items()}
-    made["log_broad_sigma"] = made["log_fluid_sigma"]
+    made.setdefault("log_broad_sigma", made["log_fluid_sigma"])
     return {
         name: value + made[name] for name, value in layer_of(FINER_COMPARISON.steps_at(0)).items()
     }

@@ -11,6 +11,7 @@ from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
 from drivenmorph_jax.pipeline.program import export_program, save_program
 from drivenmorph_jax.pipeline.working_space import Shape
+from drivenmorph_jax.training.run_folder import commits_of
 
 
 def export_weights(
@@ -25,7 +26,7 @@ def export_weights(
     """Write the averaged parameters of a run's best checkpoint as safetensors with their config.
 
     Of the run's config only what using the weights needs goes along (architecture, grid, loss and
-    schedule): no path of the machine that it was trained on.
+    schedule), with the commits that it was trained at: no path of the machine.
 
     Args:
         run: the run folder.
@@ -42,7 +43,8 @@ def export_weights(
         InputError: there is no usable checkpoint, the iterations do not fit the trained levels, or
             the output cannot be written.
     """
-    weights, model = open_run(Path(run).expanduser())
+    folder = Path(run).expanduser()
+    weights, model = open_run(folder)
     trained = model.iterations
     if iterations is not None:
         model = dataclasses.replace(model, iterations=tuple(iterations))
@@ -65,6 +67,7 @@ def export_weights(
         "training": training,
         "trained_iterations": list(trained),
         "step": weights.step,
+        "git_commits": commits_of(folder if (folder / "checkpoints").is_dir() else folder.parent),
     }
     # First, for it may refuse the shape: then nothing is written.
     exported = None if program is None else export_program(model, program)

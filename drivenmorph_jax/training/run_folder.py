@@ -76,6 +76,15 @@ def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: 
     write_atomically(starts, lambda path: path.write_text(text))
 
 
+def commits_of(folder: pathlib.Path) -> list[str]:
+    """Of the code that a run was started and continued with, each once, "+" after one whose files
+    were changed; empty where none is recorded."""
+    path = folder / "starts.jsonl"
+    starts = map(json.loads, path.read_text().splitlines() if path.is_file() else [])
+    found = [s["git_commit"] + "+" * s["git_changed"] for s in starts if s.get("git_commit")]
+    return list(dict.fromkeys(found))
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

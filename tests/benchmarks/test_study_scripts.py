@@ -13,7 +13,7 @@ from methods import UnavailableError, make_entry, named_folder, timed
 from records import Ledger, digest, read_record, write_record
 
 from drivenmorph_jax.config import load_config
-from drivenmorph_jax.data import NativeLabels, Subject
+from drivenmorph_jax.data import DataConfig, NativeLabels, Subject, load_validation
 from drivenmorph_jax.pipeline import load_pretrained, network_method
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "ixi_2mm.yaml"
@@ -131,9 +131,41 @@ def test_a_ledger_keeps_what_it_is_given(tmp_path):
     ledger.add("a", {"x": 1})
     ledger.add("b", {"x": [2.5, "y"]})
     ledger.add("a", {"x": 3})
-    again = Ledger(path)
+    again, meanwhile = Ledger(path), Ledger(path)
+    assert len(again) == 2 and [*again] == [{"x": 3}, {"x": [2.5, "y"]}]
+    assert again.get("c") is None and again.get("a") == {"x": 3}
+    meanwhile.add("d", {"x": 4})
+    again.add("e", {"x": 5})
+    assert again["d"] == {"x": 4}, "what another process adds is kept"
     assert "c" not in again and again["a"] == {"x": 3} and again["b"] == {"x": [2.5, "y"]}
-    assert len(path.read_text().splitlines()) == 2
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_a_table_has_the_kept_rows_of_methods_that_were_not_asked_for(tmp_path):
+    data = load_validation(DataConfig(shape=(12, 12, 12), phantom_validation=3))
+    arguments = argparse.Namespace(
+        output=tmp_path, config=pathlib.Path("x.yaml"), pairs=2, checkpoint=None, baselines=()
+    )
+    asked = argparse.Namespace(**vars(arguments), methods=["affine", "classical_symmetric"])
+    rows = accuracy.run_methods(data, asked, 1)
+    for name in ("unet", "transmorph", "sitk_demons"):
+        for place, one in enumerate(rows["affine"][: 1 if name == "transmorph" else 2]):
+            accuracy.ledger_of(name, asked).add(f"older {place}", {**one, "method": name})
+    kept, recorded = accuracy.kept_rows(data, asked, 1, without={"affine": rows["affine"]})
+    assert kept.keys() == {"classical_symmetric"}
+    one, other = kept["classical_symmetric"], rows["classical_symmetric"]
+    assert [r["score"] for r in one] == [r["score"] for r in other] and len(one) == 2
+    assert [r["method"] for r in recorded["unet"]] == ["unet"] * 2 and recorded.keys() == {"unet"}
+    assert accuracy.kept_rows(data, asked, 2, without={})[0] == {}, "of other threads"
+    text = accuracy.as_recorded(recorded, accuracy.METHODS)
+    assert text == "As recorded, for these cannot run here: U-Net (VoxelMorph)."
+    assert accuracy.as_recorded({}, accuracy.METHODS) == ""
+
+
+def test_on_the_networks_own_grid_nothing_is_left_out_by_fast():
+    with pytest.raises(UnavailableError, match="without _fast"):
+        make_entry("drivenmorph_fast", (2.0, 2.0, 2.0))
+    assert make_entry("drivenmorph_fast", (1.0, 1.0, 1.0)).settings["spacing"] == [2, 2, 2]
 
 
 def test_a_subject_is_told_by_its_labels_and_not_by_the_last_bits_of_its_voxels():

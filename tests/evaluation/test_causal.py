@@ -39,7 +39,21 @@ def removed(pair, radius):
 def test_without_any_force_nothing_moves(pair):
     removal, displacement = removed(pair, 1000.0)
     assert not displacement.any()
-    assert removal.sums.sum() == 0  # The whole brain is deeper than the deepest bin.
+    assert removal.sums[0].any() and not removal.sums[1:].any()  # All is deeper than every bin.
+
+
+@pytest.mark.parametrize("radius", [8.0, 24.0, 1000.0])
+def test_every_voxel_of_the_brain_is_counted(pair, radius):
+    fixed, _, displacement = pair
+    removal = removed(pair, radius)[0]
+    lengths = ((displacement * SPACING) ** 2).sum(-1)[fixed != 0]
+    assert removal.sums[:, 4].sum() == pytest.approx(lengths.sum(), rel=1e-5)
+
+
+def test_a_brain_beyond_the_last_bin_is_in_it(pair):
+    far = (-400, -400, -400)
+    removal, _ = remove_force(SOLVE, *pair, spacing=SPACING, centre=far, radius=24.0)
+    assert removal.sums[-1].any() and not removal.sums[:-1].any()
 
 
 def test_a_ball_without_force_is_left_and_the_rest_is_not(pair):

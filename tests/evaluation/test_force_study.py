@@ -100,6 +100,13 @@ def test_what_the_force_of_phantoms_explains(studied, phantoms, tmp_path):
     assert (tmp_path / "force.png").stat().st_size > 20_000
 
 
+def test_where_no_brain_reaches_so_far_the_tables_say_so(studied):
+    summary = summarise_force(studied, [None] * len(studied), smoothing=1000.0)
+    rows = force_tables(summary).split("\n\n")[2].splitlines()[2:]
+    assert len(rows) == 2 and all(row.endswith("% | - |") for row in rows)
+    assert "beyond three widths: -" in in_words(summary, control="the force of another pair")
+
+
 def test_the_mirrored_control_is_the_same_force_elsewhere(images, studied):
     registration = SOLVE(images[0].fixed, images[0].moving, None)
     mirror = mirrored_pair(registration, images[0])

@@ -1,5 +1,7 @@
 """Weights that leave a run are those that were trained, and say nothing of the machine."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -36,6 +38,9 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert exported.model.channels == (2,)
     assert exported.metadata["step"] == 1
+    start = json.loads((run / "starts.jsonl").read_text())
+    commit = start["git_commit"] + "+" * start["git_changed"]
+    assert exported.metadata["git_commits"] == [commit]
     assert str(tmp_path) not in (output / "config.yaml").read_text()
 
     more = ["export", str(run), "--output", str(tmp_path / "more"), "--iterations", "0", "3"]
