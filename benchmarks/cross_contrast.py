@@ -30,17 +30,19 @@ from records import RESULTS, Ledger, Record, digest
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
-from drivenmorph_jax.objective.metrics import folding_percent
+from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent
 from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained, prolonged
 from drivenmorph_jax.pipeline.refinement import refine_config
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
 
 # Raise it whenever a pair would give other figures.
-VERSION = 2
+VERSION = 3
 METHODS = {
     "affine": "affine only, by mutual information",
     "ants_syn": "ANTs SyN, mutual information",
+    "convex_adam": "convexAdam, self-similarity",
+    "classical_mind": "ours, without weights: symmetric, of self-similarity",
     "drivenmorph_network": "ours: brain-any, without correlation iterations",
     "drivenmorph": "ours: DrivenMorph, brain-any",
     "drivenmorph_refined": "ours: brain-any, refined",
@@ -49,6 +51,7 @@ METHODS = {
 }
 _REFINED_BY = {"drivenmorph_mi": "mi", "drivenmorph_mind": "mind"}
 _REFERENCE = "ants_syn"
+_COLUMNS = ("tre", "tre_95", "folding_percent", "ndv_percent", "seconds")
 WEIGHTS = "brain-any"
 
 
@@ -140,13 +143,14 @@ def describe(found: Imposed) -> dict[str, float]:
 def run_pair(entry: Entry, case: Case) -> Record:
     load = os.getloadavg()[0]
     displacement, seconds = entry.run(case.fixed, case.moving)
-    errors = point_errors(displacement, case)
+    errors, brain = point_errors(displacement, case), case.fixed != 0
     return {
         "method": entry.name,
         "settings": entry.settings,
         "tre": float(errors.mean()),
         "tre_95": float(np.percentile(errors, 95)),
-        "folding_percent": folding_percent(displacement, mask=case.fixed != 0),
+        "folding_percent": folding_percent(displacement, mask=brain),
+        "ndv_percent": ndv_percent(displacement, mask=brain),
         "seconds": seconds,
         "load_before": load,
     }
@@ -162,16 +166,16 @@ def make_table(records: list[Record]) -> str:
         }
         rows = {name: found for name, found in rows.items() if found}
         lines += [
-            f"| T1 to {contrast.upper()} | seeds | TRE mm | 95th percent | folding % | s / pair |",
-            "|---|---|---|---|---|---|",
+            f"| T1 to {contrast.upper()} | seeds | TRE mm | 95th percent | folding % | NDV % "
+            "| s / pair |",
+            "|---|---|---|---|---|---|---|",
         ]
         for name, found in rows.items():
-            columns = ("tre", "tre_95", "folding_percent", "seconds")
-            table = np.array([[r[column] for column in columns] for r in found])
-            tre, tre_95, folding, seconds = table.mean(0)
+            table = np.array([[r[column] for column in _COLUMNS] for r in found])
+            tre, tre_95, folding, ndv, seconds = table.mean(0)
             lines.append(
                 f"| {METHODS[name]} | {len(found)} | {tre:.2f} ± {table[:, 0].std():.2f} "
-                f"| {tre_95:.2f} | {folding:.4f} | {seconds:.1f} |"
+                f"| {tre_95:.2f} | {folding:.4f} | {ndv:.4f} | {seconds:.1f} |"
             )
         if _REFERENCE in rows:
             lines += ["", *header(f"TRE less that of {METHODS[_REFERENCE]}")]

@@ -109,9 +109,9 @@ def make_entry(
         return ours(name, spacing, found, RefineConfig() if name.endswith("refined") else None)
     if not name.startswith("classical"):
         return _other_tool(name, spacing)
-    variant = {"variant": name.removeprefix("classical_")}
-    if name == "classical_detail":
-        variant = {"variant": "symmetric", "sees": "detail"}
+    kind = name.removeprefix("classical_")
+    sees = kind in ("detail", "mind")
+    variant = {"variant": "symmetric", "sees": kind} if sees else {"variant": kind}
     values: dict[str, Any] = {**variant, **(constants or {})}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     cfg = dataclasses.replace(ClassicalConfig(), **values)
