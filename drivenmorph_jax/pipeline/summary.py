@@ -1,7 +1,6 @@
 """The figures of a registration, as written to `summary.json`."""
 
 import functools
-import importlib.metadata
 import platform
 from typing import Any
 
@@ -25,6 +24,7 @@ from drivenmorph_jax.pipeline.registration import Registered
 from drivenmorph_jax.pipeline.scans import Scans
 from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.sampling import warp
+from drivenmorph_jax.versions import version_of
 
 Summary = dict[str, Any]
 
@@ -66,7 +66,7 @@ def environment() -> Summary:
     """Versions of what computed it, and on what."""
     return {
         "versions": {"python": platform.python_version()}
-        | {name: version for name in _PACKAGES if (version := _version(name))},
+        | {name: version for name in _PACKAGES if (version := version_of(name))},
         "device": jax.local_devices()[0].device_kind,
     }
 
@@ -185,10 +185,3 @@ def _without_lesions(scans: Scans) -> str:
     """For the note of what figures are of."""
     there = scans.fixed_lesion is not None or scans.moving_lesion is not None
     return ", lesions left out" if there else ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

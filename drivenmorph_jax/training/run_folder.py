@@ -1,7 +1,6 @@
 """The folder of a run: what was run, with what, and what came of it."""
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -14,6 +13,7 @@ import jax
 import yaml
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.versions import version_of
 from drivenmorph_jax.writing import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel")
@@ -66,8 +66,8 @@ def describe_run(folder: pathlib.Path, document: dict[str, Any], *, first_step: 
         "processes": jax.process_count(),
         "device_count": jax.device_count(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("drivenmorph-jax", *_PACKAGES)}
-        | {name: version for name in _PLUGINS if (version := _version(name))},
+        "versions": {name: version_of(name) for name in ("drivenmorph-jax", *_PACKAGES)}
+        | {name: version for name in _PLUGINS if (version := version_of(name))},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
     }
     starts = folder / "starts.jsonl"
@@ -83,13 +83,6 @@ def commits_of(folder: pathlib.Path) -> list[str]:
     starts = map(json.loads, path.read_text().splitlines() if path.is_file() else [])
     found = [s["git_commit"] + "+" * s["git_changed"] for s in starts if s.get("git_commit")]
     return list(dict.fromkeys(found))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _git_state() -> dict[str, Any]:
