@@ -1,7 +1,8 @@
 """Accuracy of registration methods on the validation pairs of a data set, in one table.
 
     python benchmarks/accuracy.py [--config configs/ixi_2mm.yaml] [--checkpoint DIR]
-                                  [--baseline unet=DIR …] [--methods NAME …] [--pairs N] [--tune]
+                                  [--baseline unet=DIR …] [--methods NAME …] [--pairs N]
+                                  [--leave-out SUBJECT …] [--tune]
 
 All methods get the same arrays on the common affine grid, and the same code scores the result: on
 the fixed subject's own voxels, to which the moving labels are carried once, by nearest neighbour,
@@ -9,7 +10,7 @@ through the affines and the displacement together. What was trained on a coarser
 common one works there, and its displacement is brought back to the common one. Every pair is kept
 in OUTPUT/CONFIG/METHOD.jsonl, so that the script continues where it was stopped, on another machine
 too, and only what has changed is run again: subjects are told by name and labels, and a method by
-its settings. Written: OUTPUT/CONFIG.md (CONFIG-first-N.md of N pairs), with a paired test of ours
+its settings. Written: OUTPUT/CONFIG.md (of N pairs CONFIG-first-N.md), with a paired test of ours
 against every other; methods that were not asked for are in it too, where their pairs are kept.
 """
 
@@ -18,7 +19,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def main() -> int:
         if arguments.tune:
             _, held_out = load_training(config.data, progress=say)
             tune(held_out, arguments, threads)
-        data = load_validation(config.data, progress=say)
+        data = without_pairs(load_validation(config.data, progress=say), arguments.leave_out)
         rows = run_methods(data, arguments, threads)
         kept, recorded = kept_rows(data, arguments, threads, without=rows)
     except InputError as error:
@@ -96,9 +97,24 @@ def main() -> int:
     text = "\n\n".join(filter(None, parts))
     print(f"\n{text}")
     part = f"-first-{arguments.pairs}" if arguments.pairs else ""
+    part += "-".join(["-without", *arguments.leave_out]) if arguments.leave_out else ""
     path = arguments.output / f"{arguments.config.stem}{part}.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
     return 0
+
+
+def without_pairs(data: EvaluationData, names: Sequence[str]) -> EvaluationData:
+    """The data without the pairs onto these subjects.
+
+    Raises:
+      InputError: there is no pair onto one of them.
+    """
+    onto = [data.subjects[fixed].name for fixed, _ in data.pairs]
+    for name in names:
+        if name not in onto:
+            raise InputError(f"--leave-out {name}: no pair is onto it; there are {', '.join(onto)}")
+    kept = (pair for pair, name in zip(data.pairs, onto, strict=True) if name not in names)
+    return data._replace(pairs=tuple(kept))
 
 
 def run_methods(data: EvaluationData, arguments: Any, threads: int) -> Rows:
@@ -306,6 +322,9 @@ def parse_arguments() -> argparse.Namespace:
     add_baseline_option(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME")
     parser.add_argument("--pairs", type=int, help="only the first N")
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="SUBJECT", help="no pairs onto these"
+    )
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     parser.add_argument("--tune", action="store_true", help="constants of our classical Demons")

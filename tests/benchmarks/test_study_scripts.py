@@ -5,15 +5,17 @@ import pathlib
 
 import ablations
 import accuracy
-import force
+import cross_contrast
 import numpy as np
 import pytest
 from contrast_pairs import Case, point_errors
-from methods import UnavailableError, make_entry, named_folder, timed
+from methods import UnavailableError, levels_alone, make_entry, named_folder, timed
 from records import Ledger, digest, read_record, write_record
 
 from drivenmorph_jax.config import load_config
 from drivenmorph_jax.data import DataConfig, NativeLabels, Subject, load_validation
+from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.objective.metrics import folding_percent
 from drivenmorph_jax.pipeline import load_pretrained, network_method
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "ixi_2mm.yaml"
@@ -162,6 +164,64 @@ def test_a_table_has_the_kept_rows_of_methods_that_were_not_asked_for(tmp_path):
     assert accuracy.as_recorded({}, accuracy.METHODS) == ""
 
 
+def test_pairs_onto_a_subject_are_left_out_by_its_name():
+    data = load_validation(DataConfig(shape=(12, 12, 12), phantom_validation=3))
+    onto = [data.subjects[fixed].name for fixed, _ in data.pairs]
+    kept = accuracy.without_pairs(data, [onto[1]])
+    assert list(kept.pairs) == [data.pairs[0], data.pairs[2]]
+    assert list(accuracy.without_pairs(data, []).pairs) == list(data.pairs)
+    with pytest.raises(InputError, match=r"--leave-out nobody: .*there are"):
+        accuracy.without_pairs(data, ["nobody"])
+
+
+def test_a_map_that_folds_is_told_of_across_contrasts():
+    fixed = np.ones((8, 8, 8), np.float32)
+    folding = np.zeros((8, 8, 8, 3), np.float32)
+    folding[..., 0] = -2 * np.arange(8)[:, None, None]
+    points = np.full((4, 3), 3.0)
+    case = Case(fixed, fixed, np.eye(4), points, points)
+    entry = make_entry("affine", (1.0, 1.0, 1.0))
+    flat, bent = (
+        cross_contrast.run_pair(entry._replace(run=lambda f, m, u=u: (u, 1.0)), case)
+        for u in (0 * folding, folding)
+    )
+    assert flat["folding_percent"] == flat["ndv_percent"] == flat["tre"] == 0
+    assert bent["tre"] == pytest.approx(6)
+    assert bent["folding_percent"] == pytest.approx(folding_percent(folding))
+    assert bent["ndv_percent"] > 0
+
+
+def test_across_contrasts_every_method_is_compared_with_the_other_tools():
+    deformation = dict.fromkeys(("peak", "mean", "length", "determinant"), 1.0)
+    records = [
+        {
+            "method": name,
+            "contrast": contrast,
+            "seed": seed,
+            "tre": tre + 0.1 * seed,
+            "deformation": deformation,
+            "load_before": 1.0,
+            "machine": "a machine",
+            **dict.fromkeys(("tre_95", "folding_percent", "ndv_percent", "seconds"), 2.0),
+        }
+        for name, tre in (("ants_syn", 3.0), ("convex_adam", 2.0), ("drivenmorph", 1.0))
+        for contrast in cross_contrast.CONTRASTS
+        for seed in range(3)
+    ]
+    table = cross_contrast.make_table(records)
+    assert table.count("| ours: DrivenMorph, brain-any | 3 | -2.00 | ") == 2
+    assert table.count("| ours: DrivenMorph, brain-any | 3 | -1.00 | ") == 2
+    assert table.count("| ANTs SyN, mutual information | 3 | +1.00 | ") == 2
+
+
+def test_demons_without_weights_sees_what_it_is_named_after():
+    for sees in ("detail", "mind"):
+        settings = make_entry(f"classical_{sees}", (1.0, 1.0, 1.0)).settings
+        assert (settings["variant"], settings["sees"]) == ("symmetric", sees)
+    settings = make_entry("classical_thirion", (1.0, 1.0, 1.0)).settings
+    assert (settings["variant"], settings["sees"]) == ("thirion", "intensity")
+
+
 def test_on_the_networks_own_grid_nothing_is_left_out_by_fast():
     with pytest.raises(UnavailableError, match="without _fast"):
         make_entry("drivenmorph_fast", (2.0, 2.0, 2.0))
@@ -188,7 +248,7 @@ def test_a_subject_is_told_by_its_labels_and_not_by_the_last_bits_of_its_voxels(
 
 def test_the_levels_alone_are_kept_apart_from_the_whole_network():
     whole = load_pretrained("brain-t1")
-    alone = force.levels_alone(whole)
+    alone = levels_alone(whole)
     assert whole.config.correlation_iterations and not alone.config.correlation_iterations
     assert alone.sha256 == whole.sha256
     names = {network_method(found).details["weights"] for found in (whole, alone)}

@@ -142,6 +142,14 @@ def test_its_constants_are_its_own_and_follow_those_of_the_coarse_grid():
         np.testing.assert_allclose(ratio, factor, rtol=1e-6)
 
 
+def test_what_training_made_of_a_width_it_makes_here():
+    trained = LAYER | {"log_broad_sigma": LAYER["log_broad_sigma"] + 0.2}
+    changed = finer_layer(trained, CFG)
+    wider = changed["log_broad_sigma"] - FINER_LAYER["log_broad_sigma"]
+    np.testing.assert_allclose(wider, 0.2, rtol=1e-5)
+    assert changed["log_fluid_sigma"] == FINER_LAYER["log_fluid_sigma"]
+
+
 def test_smoother_by_a_regularity(case):
     fixed, moving, _, half = case
 

@@ -1,7 +1,5 @@
 """Weights that leave a run are those that were trained, and say nothing of the machine."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from drivenmorph_jax.config import parse_config
 from drivenmorph_jax.model.weights import load_weights
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.experiment import train
+from drivenmorph_jax.training.run_folder import commits_of
 
 TINY = """
 data: {shape: [8, 8, 8], phantom_training: 2, holdout: 0}
@@ -30,6 +29,8 @@ training: {steps: 1, backend: single, evaluate_every: 0, tensorboard: false}
 def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
     run, output = tmp_path / "run", tmp_path / "weights"
     train(parse_config(TINY, [f"data.cache={tmp_path}"]), run)
+    with (run / "starts.jsonl").open("a") as starts:
+        starts.write('{"git_commit": "abc", "git_changed": true}\n')
     assert main(["export", str(run), "--output", str(output)]) == 0
     trained, exported = load_parameters(run, "latest"), load_weights(output)
     for one, other in zip(
@@ -38,9 +39,10 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert exported.model.channels == (2,)
     assert exported.metadata["step"] == 1
-    start = json.loads((run / "starts.jsonl").read_text())
-    commit = start["git_commit"] + "+" * start["git_changed"]
-    assert exported.metadata["git_commits"] == [commit]
+    assert exported.metadata["git_commits"] == [*commits_of(run)[:-1], "abc+"]
+    again = tmp_path / "again"
+    assert main(["export", str(run / "checkpoints"), "--output", str(again)]) == 0
+    assert load_weights(again).metadata == exported.metadata
     assert str(tmp_path) not in (output / "config.yaml").read_text()
 
     more = ["export", str(run), "--output", str(tmp_path / "more"), "--iterations", "0", "3"]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.training.run_folder import check_run_folder, describe_run
+from drivenmorph_jax.training.run_folder import check_run_folder, commits_of, describe_run
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -45,6 +45,14 @@ def test_a_commit_is_told_with_whether_files_differ_from_it(tmp_path):
         assert start["git_changed"] in (True, False)
     else:
         assert start["git_commit"] is None and start["git_changed"] is None
+
+
+def test_the_commits_of_a_run_are_each_told_once(tmp_path):
+    assert commits_of(tmp_path) == []
+    told = [("a", False), ("b", True), (None, None), ("a", False), ("b", False)]
+    lines = [json.dumps({"git_commit": c, "git_changed": changed}) for c, changed in told]
+    (tmp_path / "starts.jsonl").write_text("\n".join([*lines, ""]))
+    assert commits_of(tmp_path) == ["a", "b+", "b"]
 
 
 def test_a_place_for_a_run_is_looked_at_before_anything_is_made(tmp_path):
