@@ -1,7 +1,7 @@
 """Does the force explain? Statistics, and a causal test, over the validation pairs of a data set.
 
-    python benchmarks/force.py [--data ixi malf] [--checkpoint DIR] [--levels-alone]
-                                [--pairs N] [--figures DIR]
+    python benchmarks/force.py [--data ixi malf] [--weights NAME | --checkpoint DIR]
+                                [--levels-alone] [--pairs N] [--figures DIR]
 
 Both data sets at 2 mm (DRIVENMORPH_DATA). Every pair is kept in OUTPUT/cache, under a hash of
 weights and images, so that the script continues where it was stopped. Written for each data set:
@@ -32,7 +32,6 @@ from drivenmorph_jax.evaluation.explain import control_partners
 from drivenmorph_jax.evaluation.force_figure import draw_force_statistics, draw_removal
 from drivenmorph_jax.evaluation.force_study import (
     CENTRES,
-    RADII,
     Images,
     PairForce,
     load_pair,
@@ -54,6 +53,9 @@ from drivenmorph_jax.writing import write_atomically
 # Raise it whenever a pair would give other figures.
 VERSION = 5
 DATA = {"ixi": "IXI, 2 mm", "malf": "MALF, 2 mm"}
+RADII = (16.0, 24.0, 40.0, 56.0)
+"""Of the balls that the force is removed in, mm; in the largest lies a good part of the brain."""
+
 _CONTROL = "the force of another pair"
 _EXAMPLE_RADIUS = 40.0
 
@@ -67,7 +69,7 @@ def main() -> int:
         found = (
             load_checkpoint(arguments.checkpoint)
             if arguments.checkpoint
-            else load_pretrained("brain-t1")
+            else load_pretrained(arguments.weights)
         )
         method = network_method(levels_alone(found) if arguments.levels_alone else found)
         method = method._replace(solve=with_all_force(method.solve))
@@ -98,9 +100,8 @@ def run(name: str, data: EvaluationData, method: Method, arguments: Any, threads
         path = arguments.output / "cache" / f"{name}-{key_of(data, pair, method)}.npz"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_pair(
-                path, study_pair(method.solve, images_of(data, pair), progress=lambda _: None)
-            )
+            images = images_of(data, pair)
+            save_pair(path, study_pair(method.solve, images, radii=RADII, progress=lambda _: None))
             worked += 1
             each = (time.monotonic() - start) / worked
             left = each * (len(pairs) - place - 1)
@@ -162,7 +163,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What the driving force explains.")
     parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/ixi_2mm.yaml"))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), metavar="NAME")
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--weights", default="brain-t1", metavar="NAME", help="of the package")
+    weights.add_argument("--checkpoint", type=pathlib.Path, metavar="DIR", help="your own")
     parser.add_argument("--levels-alone", action="store_true", help="no iterations of correlation")
     parser.add_argument("--pairs", type=int, help="only the first N")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/force"))

@@ -65,8 +65,9 @@ class Entry(NamedTuple):
 
 
 UNSUPERVISED, SUPERVISED = "brain-t1", "brain-t1-labels"
-# Raise it whenever the correlation's iterations make other maps with the same constants.
+# Raise them whenever these make other maps with the same constants.
 _CORRELATION_VERSION = 2
+_REFINEMENT_VERSION = 2
 # What else our own loop has trained, and the architecture of each.
 _LEARNED = {"unet": "unet", "unet_labels": "unet", "transmorph": "transmorph"}
 
@@ -136,7 +137,7 @@ def ours(name: str, spacing: Spacing, found: Pretrained, cfg: RefineConfig | Non
         settings["comparison"] = how | {"version": _CORRELATION_VERSION}
     run = compiled(learned_method(found.params, found.config))
     if cfg is not None:
-        settings["refinement"] = dataclasses.asdict(cfg)
+        settings["refinement"] = dataclasses.asdict(cfg) | {"version": _REFINEMENT_VERSION}
         run = refined(run, cfg, namer(found))
     own = found.spacing or spacing
     goes_on = finer_iterations(found.config) > 0 and halvings(spacing, own) == 1

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.ignored import Ignored, compared
@@ -17,8 +17,8 @@ from drivenmorph_jax.model.named import Named, structure_difference
 from drivenmorph_jax.model.smoothing import check_regularity
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
-from drivenmorph_jax.spatial.filters import gaussian_smooth
-from drivenmorph_jax.spatial.jacobian import jacobian_determinant
+from drivenmorph_jax.spatial.filters import gaussian_smooth, maximum
+from drivenmorph_jax.spatial.jacobian import least_volume
 from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
@@ -29,6 +29,9 @@ Progress = Callable[[int, float], None]
 DEFAULT_LOSS = LossConfig(lncc_window=9, regularity_weight=0.5)
 """The window chosen on held-out training pairs of IXI, the weight on validation pairs beyond the
 study's first five: see docs/experiments.md."""
+
+# Around a fold this cube of voxels is left as it was, faded out by a Gaussian of this width.
+_RESTRAINED, _BLEND = 3, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,6 @@ class _State(NamedTuple):
     optimiser: Any
     best: Any
     best_objective: Float[Array, ""]
-    folds: Int[Array, ""]
 
 
 def refine(
@@ -111,8 +113,8 @@ def refine(
     as in the correlation's iterations, times `cfg.structures`.
 
     v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
-    the coarse one carries what moves together. The best φ met is returned, φ₀ among them; one that
-    folds more voxels than φ₀ is never taken.
+    the coarse one carries what moves together. The best φ met is returned, φ₀ among them, and where
+    it folds, φ₀ in its place.
 
     Args:
       displacement: φ₀, voxels of the grid.
@@ -132,7 +134,9 @@ def refine(
             before = float(objective)
         if progress is not None:
             progress(iteration, float(objective))
-    return Refined(_refined(state.best, start, cfg), before, float(state.best_objective))
+    found = _unfolded(state.best, start, cfg)
+    after = float(_objective(found, fixed, moving, named, ignored, cfg))
+    return Refined(found, before, after) if after <= before else Refined(start, before, before)
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
@@ -140,7 +144,7 @@ def _begin(start, cfg: RefineConfig) -> _State:
     coarse = tuple(-(-size // 2) for size in start.shape[:3])
     velocities = (jnp.zeros_like(start), jnp.zeros((*coarse, 3), start.dtype))
     infinite = jnp.full((), jnp.inf, start.dtype)
-    return _State(velocities, _optimiser(cfg).init(velocities), velocities, infinite, _folds(start))
+    return _State(velocities, _optimiser(cfg).init(velocities), velocities, infinite)
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
@@ -156,37 +160,66 @@ def _advance(
     """Judge where the state stands, and take a step from there."""
 
     def objective(velocities):
-        displacement = _refined(velocities, start, cfg)
-        where = None if ignored is None else compared(ignored, displacement)[..., 0] > 0.5
-        warped = warp(moving, displacement)
-        similarity = similarity_of(cfg.loss, where)(fixed, warped)
-        if named is not None:
-            both = brain_mask(fixed, warped)
-            count = both.sum() if where is None else (both & where).sum()
-            difference = structure_difference(named, displacement, ignored=ignored)
-            similarity += cfg.structures * difference / jnp.maximum(count, 1)
-        penalty = cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
-        return similarity + penalty, _folds(displacement)
+        return _objective(_refined(velocities, start, cfg), fixed, moving, named, ignored, cfg)
 
-    (value, folds), gradient = jax.value_and_grad(objective, has_aux=True)(state.velocities)
-    better = (value < state.best_objective) & (folds <= state.folds)
-    keep = functools.partial(jnp.where, better)
+    value, gradient = jax.value_and_grad(objective)(state.velocities)
+    keep = functools.partial(jnp.where, value < state.best_objective)
     best = jax.tree.map(keep, state.velocities, state.best)
     step, optimiser = _optimiser(cfg).update(gradient, state.optimiser)
     velocities = optax.apply_updates(state.velocities, step)
-    best_objective = keep(value, state.best_objective)
-    return _State(velocities, optimiser, best, best_objective, state.folds), value
+    return _State(velocities, optimiser, best, keep(value, state.best_objective)), value
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
+def _objective(
+    displacement,
+    fixed,
+    moving,
+    named: Named | None,
+    ignored: Ignored | None,
+    cfg: RefineConfig,
+):
+    where = None if ignored is None else compared(ignored, displacement)[..., 0] > 0.5
+    warped = warp(moving, displacement)
+    similarity = similarity_of(cfg.loss, where)(fixed, warped)
+    if named is not None:
+        both = brain_mask(fixed, warped)
+        count = both.sum() if where is None else (both & where).sum()
+        difference = structure_difference(named, displacement, ignored=ignored)
+        similarity += cfg.structures * difference / jnp.maximum(count, 1)
+    return similarity + cfg.loss.regularity_weight * regularity_of(cfg.loss)(displacement)
+
+
 def _refined(velocities, start, cfg: RefineConfig):
+    return _moved(start, _velocity(velocities, cfg), cfg)
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _unfolded(velocities, start, cfg: RefineConfig):
+    """As `_refined`, but at rest around what folds, by the corners or as ANTs would count it.
+
+    What stands still beside what moves may fold in its turn: hence four times.
+    """
+    velocity = _velocity(velocities, cfg)
+
+    def restrain(_, state):
+        displacement, folded = state
+        folded |= least_volume(displacement) <= 0
+        rest = gaussian_smooth(maximum(folded.astype(start.dtype), _RESTRAINED), _BLEND)
+        return _moved(start, (1 - rest) * velocity, cfg), folded
+
+    nowhere = jnp.zeros((*start.shape[:3], 1), bool)
+    state = _moved(start, velocity, cfg), nowhere
+    return jax.lax.fori_loop(0, 4, restrain, state)[0]
+
+
+def _velocity(velocities, cfg: RefineConfig):
     fine, coarse = (gaussian_smooth(velocity, cfg.smoothing) for velocity in velocities)
-    velocity = fine + upsample_displacement(coarse, start.shape[:3])
+    return fine + upsample_displacement(coarse, fine.shape[:3])
+
+
+def _moved(start, velocity, cfg: RefineConfig):
     return compose(start, exponential(velocity, squarings=cfg.squarings))
-
-
-def _folds(displacement) -> Int[Array, ""]:
-    return (jacobian_determinant(jax.lax.stop_gradient(displacement)) <= 0).sum()
 
 
 def _optimiser(cfg: RefineConfig) -> optax.GradientTransformation:

@@ -7,9 +7,10 @@ import pathlib
 from typing import Any
 
 import jax
+import optax
 
 from drivenmorph_jax.data.config import DataConfig
-from drivenmorph_jax.data.dataset import TrainingData, load_training
+from drivenmorph_jax.data.dataset import EvaluationData, TrainingData, load_training
 from drivenmorph_jax.data.loader import LabelMode, PairLoader
 from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
@@ -75,41 +76,13 @@ def train(
     if training.without_images:
         _require_synthesis(f"label maps of {config.data.prepared or 'the data'}", cfg)
 
-    # Model, loss and optimiser.
+    # Model, and the step on the devices there are.
     params_key, step_key = jax.random.split(jax.random.key(cfg.seed))
     params = network.init(params_key)
-    loss_fn = make_pair_loss(
-        network.apply,
-        config.loss,
-        cfg.augment,
-        label_values=label_values(training, config),
-        synthesise=make_synthesis(training, config),
-    )
     optimiser = make_optimiser(cfg.optimiser, cfg.steps)
-
-    # Step, on the devices there are.
-    backend = make_backend(
-        cfg.backend,
-        loss_fn,
-        optimiser,
-        batch=cfg.batch,
-        ema_decay=cfg.optimiser.ema_decay,
-        accumulate=cfg.accumulate,
-        space=cfg.space,
-        shard_state=cfg.shard_state,
-    )
+    backend = _make_backend(network, optimiser, training, config)
     state = backend.place_state(create_state(step_key, params, optimiser))
-    evaluate = None
-    if held_out.pairs:
-        # Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
-        monitor = make_monitor(
-            network.apply,
-            held_out,
-            jax.local_devices()[: backend.devices],
-            mesh=backend.mesh,
-            pictures=cfg.tensorboard and is_lead(),
-        )
-        evaluate = _gathered(monitor, backend)
+    evaluate = _make_evaluation(network, held_out, backend, cfg) if held_out.pairs else None
 
     batches = open_batches(training, config)
     # Data and devices are usable: now the folder is made.
@@ -170,9 +143,48 @@ def _require_synthesis(title: str, cfg: TrainingConfig) -> None:
         raise InputError(f"{title}: they have no images: set training.synthesis.enabled to true")
 
 
-def _gathered(evaluate: Evaluate, backend: Backend) -> Evaluate:
-    """The same, of parameters that may be split over devices."""
-    return lambda params: evaluate(backend.gather(params))
+def _make_backend(
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    training: TrainingData,
+    config: Config,
+) -> Backend:
+    """The step: the loss of the network on pairs of this data, its gradient and the optimiser."""
+    cfg = config.training
+    loss_fn = make_pair_loss(
+        network.apply,
+        config.loss,
+        cfg.augment,
+        label_values=label_values(training, config),
+        synthesise=make_synthesis(training, config),
+    )
+    return make_backend(
+        cfg.backend,
+        loss_fn,
+        optimiser,
+        batch=cfg.batch,
+        ema_decay=cfg.optimiser.ema_decay,
+        accumulate=cfg.accumulate,
+        space=cfg.space,
+        shard_state=cfg.shard_state,
+    )
+
+
+def _make_evaluation(
+    network: Network, held_out: EvaluationData, backend: Backend, cfg: TrainingConfig
+) -> Evaluate:
+    """Of parameters that may be split over devices, on the pairs held out.
+
+    Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
+    """
+    monitor = make_monitor(
+        network.apply,
+        held_out,
+        jax.local_devices()[: backend.devices],
+        mesh=backend.mesh,
+        pictures=cfg.tensorboard and is_lead(),
+    )
+    return lambda params: monitor(backend.gather(params))
 
 
 def open_batches(training: TrainingData, config: Config) -> PairLoader:
