@@ -54,7 +54,8 @@ from drivenmorph_jax.writing import write_atomically
 VERSION = 5
 DATA = {"ixi": "IXI, 2 mm", "malf": "MALF, 2 mm"}
 RADII = (16.0, 24.0, 40.0, 56.0)
-"""Of the balls that the force is removed in, mm; in the largest lies a good part of the brain."""
+"""Of the balls that the force is removed in, mm: one more than `drivenmorph explain` has time for,
+in which a good part of the brain lies."""
 
 _CONTROL = "the force of another pair"
 _EXAMPLE_RADIUS = 40.0

@@ -25,7 +25,7 @@ from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.model.seen import brain_pyramid, seen_pyramid
 from drivenmorph_jax.spatial.correlation import squared_correlation
 from drivenmorph_jax.spatial.filters import laplacian, maximum
-from drivenmorph_jax.spatial.jacobian import least_volume
+from drivenmorph_jax.spatial.jacobian import strictest_volume
 from drivenmorph_jax.spatial.resize import resize_displacement, upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
 
@@ -202,16 +202,16 @@ def compressible(displacement: Float[Array, "d h w 3"], how: Comparison) -> Floa
     at `least_volume`.
 
     Of a voxel and its neighbours the most compressed one counts, of each its most compressed corner
-    or what ANTs would take for its volume (`least_volume`). Without a force the displacement only
-    gets smoother there, so that the map need not be smooth everywhere for folds in a few places
-    (docs/experiments.md). No derivative passes through it.
+    or what ANTs would take for its volume (`strictest_volume`). Without a force the displacement
+    only gets smoother there, so that the map need not be smooth everywhere for folds in a few
+    places (docs/experiments.md). No derivative passes through it.
 
     Args:
       displacement: u, voxels.
       how: names the two shares.
     """
     still = jax.lax.stop_gradient(displacement)
-    spent = (how.small_volume - least_volume(still)) / (how.small_volume - how.least_volume)
+    spent = (how.small_volume - strictest_volume(still)) / (how.small_volume - how.least_volume)
     return 1 - maximum(jnp.clip(spent, 0, 1), 3)
 
 

@@ -18,7 +18,7 @@ from drivenmorph_jax.model.smoothing import check_regularity
 from drivenmorph_jax.objective.loss import LossConfig, regularity_of, similarity_of
 from drivenmorph_jax.spatial.fields import compose, exponential
 from drivenmorph_jax.spatial.filters import gaussian_smooth, maximum
-from drivenmorph_jax.spatial.jacobian import least_volume
+from drivenmorph_jax.spatial.jacobian import strictest_volume
 from drivenmorph_jax.spatial.masks import brain_mask
 from drivenmorph_jax.spatial.resize import upsample_displacement
 from drivenmorph_jax.spatial.sampling import warp
@@ -113,8 +113,8 @@ def refine(
     as in the correlation's iterations, times `cfg.structures`.
 
     v is the sum of a velocity on the grid and one on the grid of twice the spacing, both smoothed:
-    the coarse one carries what moves together. The best φ met is returned, φ₀ among them, and where
-    it folds, φ₀ in its place.
+    the coarse one carries what moves together. The best φ met is returned, φ₀ among them, with v at
+    rest around what folds in it.
 
     Args:
       displacement: φ₀, voxels of the grid.
@@ -204,7 +204,7 @@ def _unfolded(velocities, start, cfg: RefineConfig):
 
     def restrain(_, state):
         displacement, folded = state
-        folded |= least_volume(displacement) <= 0
+        folded |= strictest_volume(displacement) <= 0
         rest = gaussian_smooth(maximum(folded.astype(start.dtype), _RESTRAINED), _BLEND)
         return _moved(start, (1 - rest) * velocity, cfg), folded
 

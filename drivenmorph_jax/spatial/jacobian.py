@@ -98,8 +98,9 @@ def _fourth_order_volume(displacement):
     return _dot(rows[0], _cross(rows[1], rows[2]))[..., None]
 
 
-def least_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
-    """The lesser of `least_corner_volume` and `fourth_order_volume`: by these a map folds first."""
+def strictest_volume(displacement: Float[Array, "d h w 3"]) -> Float[Array, "d h w 1"]:
+    """The lesser of `least_corner_volume` and `fourth_order_volume`: by one of them a map folds
+    before it does by central differences."""
     return jnp.minimum(least_corner_volume(displacement), fourth_order_volume(displacement))
 
 
