@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The quick tier skips what takes minutes; every worker sees its own 8 CPU devices.
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all test-exhaustive lint format clean
 
 demo: $(STAMP)  ## train on phantoms for a few minutes, register a pair never seen, draw it
 	$(BIN)/python train.py --config configs/quickstart.yaml --run-dir runs/quickstart --resume
@@ -14,10 +14,13 @@ demo: $(STAMP)  ## train on phantoms for a few minutes, register a pair never se
 	$(BIN)/python eval.py --checkpoint runs/quickstart
 
 test: $(STAMP) lint  ## lint, types, import layers, quick tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not exhaustive"
 
 test-all: $(STAMP) test  ## the slow tier too: real data, several processes, other tools
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow and not exhaustive"
+
+test-exhaustive: $(STAMP)  ## what the slow tier takes a part of: a hundred affines, twenty kills
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m exhaustive
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -35,7 +35,7 @@ def main() -> None:
     config = read_setting(arguments.config, arguments.overrides)
     pair = phantom_pair(0, tuple(arguments.shape))
     fixed, moving = (jnp.asarray(x)[..., None] for x in (pair.fixed, pair.moving))
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), config.model)
+    params = init(jax.random.key(0), config.model)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
 
     table = Table(title=f"{arguments.config.name}: {count:,} parameters, {fixed.shape[:3]} voxels")

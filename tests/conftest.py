@@ -23,6 +23,14 @@ def real_data() -> pathlib.Path:
 
 
 @pytest.fixture
+def compiled_quickly() -> Iterator[None]:
+    """For small programs that run once or twice: most of their time is compilation."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
 def interruptible() -> Iterator[None]:
     """SIGINT raises KeyboardInterrupt even where the tests run in the background of a shell."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,5 +1,6 @@
 """DrivenMorph: a pyramid of driving force and Demons layer, coarse to fine."""
 
+import functools
 from typing import Any
 
 import jax
@@ -36,6 +37,8 @@ Params = dict[str, Any]
 "anatomy" where the architecture has one."""
 
 
+# One program: by itself, each array's draw would be compiled in several pieces.
+@functools.partial(jax.jit, static_argnames="cfg")
 def init(key: jax.Array, cfg: ModelConfig) -> Params:
     """Random parameters of an architecture; they fit images of any size."""
     keys = iter(jax.random.split(key, 1 + 2 * cfg.levels))

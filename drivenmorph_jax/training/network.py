@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from drivenmorph_jax.errors import InputError
@@ -51,10 +50,9 @@ def drivenmorph(
             "model.anatomy is trained by train_anatomy.py, not here: leave it out, and join it to "
             "the weights that this training gives"
         )
-    compiled = jax.jit(init, static_argnums=1)
 
     def start(key: PRNGKeyArray) -> Params:
-        params = compiled(key, cfg)
+        params = init(key, cfg)
         return params if weights is None else start_from(weights, params, cfg)
 
     return Network(

@@ -40,8 +40,7 @@ def test_ours_has_the_size_that_they_are_held_to():
 
 
 EVERY = ["unet", pytest.param("transmorph", marks=pytest.mark.slow)]
-# Small programs that run once: most of the time is compilation.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +69,7 @@ def test_the_identity_at_first_and_a_gradient_for_every_parameter(name):
         return jax.grad(loss, has_aux=True)(network.init(key))
 
     key = jax.random.key(0)
-    found, displacement = jax.jit(gradient).lower(key).compile(compiler_options=QUICKLY)(key)
+    found, displacement = jax.jit(gradient)(key)
     assert displacement.shape == (20, 16, 17, 3)
     assert 0 < float(jnp.abs(displacement).max()) < 1e-2
     for path, leaf in jax.tree_util.tree_leaves_with_path(found):

@@ -39,7 +39,7 @@ def run(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def weights(tmp_path):
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), MODEL)
+    params = init(jax.random.key(0), MODEL)
     save_weights(tmp_path / "weights", params, MODEL, {"data": DATA})
     return tmp_path / "weights"
 

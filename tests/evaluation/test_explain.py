@@ -103,7 +103,7 @@ def test_without_residual_the_map_is_that_of_the_force_alone(phantoms):
         residual_channels=(0, 0, 4),
         squarings=(1, 1, 1),
     )
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), cfg)
+    params = init(jax.random.key(0), cfg)
     assert without_residual(params) is not None
     outer = params["demons"]["level_2"]["residual"]["outer"]
     outer["kernel"] = 0.3 * jax.random.normal(jax.random.key(1), outer["kernel"].shape)

@@ -50,12 +50,6 @@ def tiny() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def compiled_init() -> Callable[..., Params]:
-    """`init`, compiled as one program: op by op it takes longer."""
-    return jax.jit(init, static_argnames="cfg")
-
-
-@pytest.fixture(scope="session")
 def compiled_register() -> Callable:
     """`register`, compiled once for each architecture and shape."""
     return jax.jit(register, static_argnames="cfg")
@@ -68,9 +62,9 @@ def perturbed() -> Callable[..., Params]:
 
 
 @pytest.fixture(scope="session")
-def params(compiled_init) -> Params:
+def params() -> Params:
     """Parameters of `tiny`, none of them at its initial value."""
-    return _perturbed(compiled_init(jax.random.key(0), TINY))
+    return _perturbed(init(jax.random.key(0), TINY))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drivenmorph_jax.model import register
+from drivenmorph_jax.model import init, register
 
 ABLATIONS = {
     "no cross-attention": {"cross_attention": ()},
@@ -35,16 +35,16 @@ def coarse(tiny):
 
 
 @pytest.fixture(scope="module")
-def coarse_params(coarse, compiled_init, perturbed):
-    return perturbed(compiled_init(jax.random.key(0), coarse))
+def coarse_params(coarse, perturbed):
+    return perturbed(init(jax.random.key(0), coarse))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_ablation(name, coarse, coarse_params, pair, perturbed, compiled_init, compiled_register):
+def test_ablation(name, coarse, coarse_params, pair, perturbed, compiled_register):
     cfg = dataclasses.replace(coarse, **ABLATIONS[name])
     params = coarse_params
-    fresh = compiled_init(jax.random.key(0), cfg)
+    fresh = init(jax.random.key(0), cfg)
     same = jax.tree.structure(fresh) == jax.tree.structure(params)
     assert same == (name not in NEW_PARAMETERS)
     own = params if same else perturbed(fresh)

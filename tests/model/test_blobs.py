@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from drivenmorph_jax.model import ClassicalConfig, classical_demons
+from drivenmorph_jax.model import ClassicalConfig, classical_demons, init
 from drivenmorph_jax.spatial.sampling import warp
 
 SHAPE = (32, 32, 32)
@@ -78,9 +78,9 @@ def test_rotation_has_its_sign_size_and_centre(level):
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_an_untrained_network_moves_the_right_way(level, tiny, compiled_init, compiled_register):
+def test_an_untrained_network_moves_the_right_way(level, tiny, compiled_register):
     cfg = dataclasses.replace(tiny, iterations=tuple(4 * (i == level) for i in range(2)))
-    params = compiled_init(jax.random.key(0), cfg)
+    params = init(jax.random.key(0), cfg)
     # A network for brains sees a brain: blobs with an edge.
     fixed, moving = (jnp.where(b > 0.05, b, 0) for b in (_blob(), _blob(shift=SHIFT)))
     u = np.asarray(compiled_register(params, fixed, moving, cfg).displacement)

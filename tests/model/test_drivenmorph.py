@@ -41,7 +41,7 @@ def test_any_shape(shape, params, tiny, brain, compiled_register):
         assert level.velocity.shape[1:4] == sizes
 
 
-def test_every_shape_and_config_traces(compiled_init):
+def test_every_shape_and_config_traces():
     """The default architecture, on grids far from even and smaller than its coarsest voxel."""
     cfg = ModelConfig()
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -65,9 +65,9 @@ def test_precision_follows_the_images(tiny, image_dtype):
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {expected}
 
 
-def test_no_leaf_has_a_weak_type(params, tiny, compiled_init):
+def test_no_leaf_has_a_weak_type(params, tiny):
     """A weak leaf, a Python number in disguise, would compile the training step twice."""
-    fresh = compiled_init(jax.random.key(0), tiny)
+    fresh = init(jax.random.key(0), tiny)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(fresh))
     image = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32)
     result = jax.eval_shape(lambda p, f, m: register(p, f, m, tiny), params, image, image)
@@ -83,9 +83,7 @@ def test_intensity_scale_does_not_matter(params, tiny, pair, compiled_register):
 
 
 @pytest.mark.parametrize("global_tokens", [10**6, 1], ids=["global", "windows"])
-def test_background_does_not_matter(
-    global_tokens, tiny, perturbed, brain, compiled_init, compiled_register
-):
+def test_background_does_not_matter(global_tokens, tiny, perturbed, brain, compiled_register):
     """More background leaves u in the brain as it was, within a thousandth of a voxel or so.
 
     What is left comes over the rim: beyond the grid a field to be smoothed is 0, and a margin of
@@ -94,7 +92,7 @@ def test_background_does_not_matter(
     by hundredths of a voxel.
     """
     cfg = dataclasses.replace(tiny, global_tokens=global_tokens)
-    params = perturbed(compiled_init(jax.random.key(3), cfg), size=0.2)
+    params = perturbed(init(jax.random.key(3), cfg), size=0.2)
     fixed, moving = (brain(seed, (16, 16, 16), margin=4.0) for seed in (1, 2))
     reference = np.asarray(compiled_register(params, fixed, moving, cfg).displacement)
     wide = [jnp.pad(image, ((16, 0), (0, 16), (0, 0), (0, 0))) for image in (fixed, moving)]
@@ -105,22 +103,20 @@ def test_background_does_not_matter(
 
 
 @pytest.mark.parametrize(("sees", "least", "most"), [("mind", 0, 0.15), ("intensity", 0.4, 1)])
-def test_what_self_similarity_is_for(
-    sees, least, most, tiny, compiled_init, compiled_register, brain
-):
+def test_what_self_similarity_is_for(sees, least, most, tiny, compiled_register, brain):
     """The negative of an image, a voxel away, is found by self-similarity before any training."""
     cfg = dataclasses.replace(tiny, sees=sees, demon_channels=6, iterations=(4, 4))
     fixed = brain(1, (24, 24, 24), margin=3.0)
     moved = warp(fixed, jnp.zeros((*fixed.shape[:3], 3)).at[..., 0].set(-1.0))
     negative = jnp.where(moved != 0, 2 - moved, 0)
-    params = compiled_init(jax.random.key(0), cfg)
+    params = init(jax.random.key(0), cfg)
     found = np.asarray(compiled_register(params, fixed, negative, cfg).displacement)
     error = np.linalg.norm(found - [1, 0, 0], axis=-1)[np.asarray(fixed)[..., 0] != 0].mean()
     assert least <= error < most
 
 
-def test_parameters_depend_on_the_key_alone(tiny, compiled_init):
-    one, again, other = (compiled_init(jax.random.key(k), tiny) for k in (0, 0, 1))
+def test_parameters_depend_on_the_key_alone(tiny):
+    one, again, other = (init(jax.random.key(k), tiny) for k in (0, 0, 1))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
     kernels = [p["encoder"]["down1_a"]["kernel"] for p in (one, other)]

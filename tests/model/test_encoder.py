@@ -38,10 +38,10 @@ def test_depth_to_space_is_the_inverse(shape, channels):
 
 
 @pytest.fixture(params=["intensity", "detail", "mind"])
-def seeing(request, tiny, compiled_init, perturbed):
+def seeing(request, tiny, perturbed):
     """A network that sees either of an image: its architecture and its encoder's parameters."""
     cfg = dataclasses.replace(tiny, sees=request.param)
-    return cfg, perturbed(compiled_init(jax.random.key(0), cfg))["encoder"]
+    return cfg, perturbed(init(jax.random.key(0), cfg))["encoder"]
 
 
 def test_features_of_every_level(seeing, brain):
@@ -86,9 +86,9 @@ def test_features_do_not_know_how_much_background_there_is(seeing, brain):
             np.testing.assert_allclose(other[a : a + d, b : b + h, c : c + w], one, atol=2e-5)
 
 
-def test_attention_at_full_resolution(tiny, compiled_init, brain):
+def test_attention_at_full_resolution(tiny, brain):
     cfg = dataclasses.replace(tiny, cross_attention=(0, 1), self_attention=())
-    params = compiled_init(jax.random.key(0), cfg)
+    params = init(jax.random.key(0), cfg)
     features = encode_jit(params["encoder"], brain(1, (6, 7, 8)), cfg)
     assert features[0].attention.shape == (6, 7, 8, cfg.attention_channels)
 
@@ -114,9 +114,9 @@ def test_one_demon_channel_is_enough(tiny, sees):
     assert [level.demon.shape[-1] for level in found] == [1] * cfg.levels
 
 
-def test_of_self_similarity_the_demon_channels_start_as_a_frame(compiled_init, tiny, brain):
+def test_of_self_similarity_the_demon_channels_start_as_a_frame(tiny, brain):
     cfg = dataclasses.replace(tiny, sees="mind", demon_channels=6)
-    params = compiled_init(jax.random.key(0), cfg)["encoder"]
+    params = init(jax.random.key(0), cfg)["encoder"]
     image = brain(1)
     images, masks = brain_pyramid(image, cfg.levels)
     found = encode_jit(params, image, cfg)

@@ -20,7 +20,7 @@ SHAPE = (9, 32, 10)
 
 @pytest.fixture(scope="module")
 def params(perturbed):
-    return perturbed(jax.jit(init, static_argnums=1)(jax.random.key(0), EVERYTHING))
+    return perturbed(init(jax.random.key(0), EVERYTHING))
 
 
 def assert_split_equals_whole(function, params, pair):
@@ -59,7 +59,7 @@ def test_loss_and_gradient(params, brain):
 def test_structures(brain):
     anatomy = AnatomyConfig(2, channels=(3, 4))
     cfg = dataclasses.replace(EVERYTHING, correlation_iterations=(2,), anatomy=anatomy)
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), cfg)
+    params = init(jax.random.key(0), cfg)
 
     @jax.jit
     def driven_by_them(params, fixed, moving):

@@ -25,7 +25,7 @@ CFG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(init, static_argnums=1)(jax.random.key(0), CFG)
+    return init(jax.random.key(0), CFG)
 
 
 @pytest.fixture

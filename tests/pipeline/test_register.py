@@ -121,7 +121,7 @@ def test_a_brain_onto_itself_stays():
 
 
 def test_a_network_runs_on_the_grid_it_was_trained_on(tmp_path):
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), TINY)
+    params = init(jax.random.key(0), TINY)
     metadata = {"data": {"spacing": [3.0, 3.0, 3.0], "shape": [32, 32, 24]}}
     save_weights(tmp_path / "weights", params, TINY, metadata)
     method = network_method(load_checkpoint(tmp_path / "weights"))
@@ -136,7 +136,7 @@ def test_a_network_runs_on_the_grid_it_was_trained_on(tmp_path):
 
 def test_a_network_that_compares_no_intensities_takes_any_contrasts(tmp_path):
     cfg = dataclasses.replace(TINY, sees="mind")
-    save_weights(tmp_path / "weights", jax.jit(init, static_argnums=1)(jax.random.key(0), cfg), cfg)
+    save_weights(tmp_path / "weights", init(jax.random.key(0), cfg), cfg)
     assert network_method(load_checkpoint(tmp_path / "weights")).any_contrast
 
 

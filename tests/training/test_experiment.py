@@ -31,6 +31,8 @@ model:
 loss: {similarity: mse, force_weight: 0.0, regularity_weight: 0.1}
 training: {steps: 6, backend: single, log_every: 1, checkpoint_every: 3, evaluate_every: 6}
 """
+# For a process of its own that trains it: most of its time is compilation.
+COMPILED_QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,13 +15,11 @@ import pytest
 import yaml
 
 from drivenmorph_jax.training.checkpoint_folder import open_manager
-from tests.training.test_experiment import CHECKOUT, TINY
+from tests.training.test_experiment import CHECKOUT, COMPILED_QUICKLY, TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-KILLS = 20
-STEPS = 100
-TRAINING = {"steps": STEPS, "checkpoint_every": 1, "log_every": 1, "evaluate_every": 0}
+TRAINING = {"checkpoint_every": 1, "log_every": 1, "evaluate_every": 0}
 
 # Imports once, before any thread, then forks a process for each line: RUN_FOLDER. Each says its
 # number, trains in that folder as `train.py --resume` does, and ends.
@@ -46,14 +44,15 @@ for line in sys.stdin:
 class Trainer:
     """Starts runs by way of the template, one at a time."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, steps: int) -> None:
         config = yaml.safe_load(TINY)
-        config["training"] |= TRAINING | {"backend": "single", "tensorboard": False}
+        config["training"] |= TRAINING | {"steps": steps, "backend": "single", "tensorboard": False}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", TEMPLATE, str(folder / "config.yaml")],
             cwd=CHECKOUT,
             env=os.environ
+            | COMPILED_QUICKLY
             | {
                 "JAX_PLATFORMS": "cpu",
                 "OPENBLAS_NUM_THREADS": "1",
@@ -80,8 +79,8 @@ class Trainer:
 
 
 @pytest.fixture
-def trainer(tmp_path):
-    made = Trainer(tmp_path)
+def trainer(tmp_path, steps):
+    made = Trainer(tmp_path, steps)
     yield made
     made.close()
 
@@ -95,23 +94,26 @@ def unfinished(run_dir: pathlib.Path) -> list[str]:
     return sorted(path.name for path in (run_dir / "checkpoints").glob("*tmp*"))
 
 
-def whole_state(run_dir: pathlib.Path) -> Any:
+def whole_state(run_dir: pathlib.Path, step: int) -> Any:
     """Parameters, their average, the optimiser's state, step and key, as they lie on disk."""
     manager = open_manager((run_dir / "checkpoints").absolute(), read_only=True)
     try:
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
-        return manager.restore(STEPS, args=args)["state"]
+        return manager.restore(step, args=args)["state"]
     finally:
         manager.close()
 
 
-def test_no_moment_of_a_kill_costs_a_run_anything(trainer, tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("kills", "steps"), [(10, 50), pytest.param(20, 100, marks=pytest.mark.exhaustive)]
+)
+def test_no_moment_of_a_kill_costs_a_run_anything(kills, steps, trainer, tiny, tmp_path):
     rng = random.Random(0)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     trainer.start(straight)
     assert trainer.end() == 0, straight.with_suffix(".log").read_text()
     torn = []
-    for kill in range(KILLS):
+    for kill in range(kills):
         before = newest(killed)
         log_size = killed.with_suffix(".log").stat().st_size if torn else 0
         process = trainer.start(killed)
@@ -132,12 +134,12 @@ def test_no_moment_of_a_kill_costs_a_run_anything(trainer, tiny, tmp_path):
             assert f"checkpoints/{step} was not finished when the run ended: removed" in said
         torn.append(unfinished(killed))
     # Without this the kills would have missed the saves.
-    assert sum(map(bool, torn)) >= 3, torn
+    assert sum(map(bool, torn)) >= 0.15 * kills, torn
     trainer.start(killed)
     assert trainer.end() == 0
-    assert newest(killed) == STEPS and unfinished(killed) == []
+    assert newest(killed) == steps and unfinished(killed) == []
 
-    tiny.assert_trees_equal(*(whole_state(run) for run in (straight, killed)))
+    tiny.assert_trees_equal(*(whole_state(run, steps) for run in (straight, killed)))
     # Every record is there once, whatever was written before a kill.
     records = (killed / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in records] == list(range(1, STEPS + 1))
+    assert [json.loads(line)["step"] for line in records] == list(range(1, steps + 1))

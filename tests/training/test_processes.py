@@ -15,7 +15,7 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.checkpoint import load_parameters
 from drivenmorph_jax.training.processes import join_processes
-from tests.training.test_experiment import CHECKOUT, TINY
+from tests.training.test_experiment import CHECKOUT, COMPILED_QUICKLY, TINY
 
 # One worker for all: collectives time out where two such tests share two cores.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
@@ -33,11 +33,15 @@ def config(tmp_path_factory):
 def start(config, run_dir, *arguments, devices=2, overrides=OVERRIDES):
     command = [sys.executable, "train.py", "--config", str(config), "--run-dir", str(run_dir)]
     command += [*map(str, arguments), *overrides]
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
-    }
+    environment = (
+        os.environ
+        | COMPILED_QUICKLY
+        | {
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
+        }
+    )
     return subprocess.Popen(
         command,
         cwd=CHECKOUT,
@@ -118,7 +122,7 @@ def test_two_processes_with_split_volumes_train_as_one_does(
 def test_a_killed_process_costs_no_step(config, tmp_path):
     """SIGKILL to one in mid-run, restart: bit for bit the end of a run that was not interrupted."""
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    overrides = [*OVERRIDES[:2], "training.steps=400", "training.checkpoint_every=20"]
+    overrides = [*OVERRIDES[:2], "training.steps=160", "training.checkpoint_every=20"]
     overrides += ["training.evaluate_every=0", "training.log_every=100"]
     processes = start_two(config, killed, overrides=overrides)
     while not (killed / "checkpoints" / "20").is_dir():
@@ -129,7 +133,7 @@ def test_a_killed_process_costs_no_step(config, tmp_path):
     processes[0].kill()
     for process in processes:
         process.communicate()
-    assert not (killed / "checkpoints" / "400").is_dir()
+    assert not (killed / "checkpoints" / "160").is_dir()
     output, _ = finish(start_two(config, killed, "--resume", overrides=overrides))
     assert "resuming after step" in output
     finish(start_two(config, straight, overrides=overrides))

@@ -14,6 +14,7 @@ from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.data.structures import StructureExamples, save_structures
 from drivenmorph_jax.model import ModelConfig, init, register
 from drivenmorph_jax.model.weights import load_weights, save_weights
+from tests.training.test_experiment import COMPILED_QUICKLY
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TINY = ModelConfig(
@@ -53,10 +54,12 @@ def test_from_images_to_weights(config, tmp_path):
     done = run("examples", "--config", config, "--output", examples)
     assert done.returncode == 0, done.stderr
     assert "2 subjects and 1 held out, 17 structures" in done.stdout
-    done = run("train", examples, "--output", trained, "--steps", 3, "--batch", 1)
+    steps = ("--steps", 3, "--batch", 1)
+    done = run("train", examples, "--output", trained, *steps, **COMPILED_QUICKLY)
     assert done.returncode == 0, done.stderr
     assert "step 3/3" in done.stdout and "held-out Dice 0." in done.stdout
-    save_weights(tmp_path / "plain", init(jax.random.key(0), TINY), TINY, {"licence": "any"})
+    params = init(jax.random.key(0), TINY)
+    save_weights(tmp_path / "plain", params, TINY, {"licence": "any"})
     joined = ("--weights", tmp_path / "plain", "--output", tmp_path / "naming")
     done = run("join", trained, *joined, "--correlation-iterations", 2)
     assert done.returncode == 0, done.stderr
@@ -66,7 +69,7 @@ def test_from_images_to_weights(config, tmp_path):
     assert found.metadata["anatomy"]["training"]["steps"] == 3
     pair = phantom_pair(9, (24, 28, 24))
     images = [image[..., None] for image in (pair.fixed, pair.moving)]
-    named = register(found.params, *images, found.model).named
+    named = jax.jit(register, static_argnums=3)(found.params, *images, found.model).named
     assert named is not None and named.fixed.shape == (24, 28, 24, 17)
 
 
