@@ -4,12 +4,22 @@ import pytest
 
 from drivenmorph_jax.config import Config, load_config, parse_config, save_config
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model import ModelConfig
+from drivenmorph_jax.model.config import AnatomyConfig
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 
 
 def test_an_empty_config_is_the_default():
     assert parse_config("") == Config()
+
+
+def test_lists_will_do_for_tuples():
+    """A config that holds a list could not be a static argument of `jax.jit`."""
+    made = ModelConfig(squarings=[1, 2])  # pyright: ignore[reportArgumentType]
+    assert made == ModelConfig(squarings=(1, 2))
+    assert hash(made) == hash(ModelConfig(squarings=(1, 2)))
+    assert hash(AnatomyConfig(5, [4, 4]))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_file_changed_by_overrides(tmp_path):

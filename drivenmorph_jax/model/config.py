@@ -5,7 +5,7 @@ Per-level tuples are indexed by level: entry 0 is the image's own resolution, en
 levels, and entries past the coarsest level are not used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from drivenmorph_jax.errors import InputError
@@ -18,6 +18,14 @@ Precision = Literal["float32", "bfloat16"]
 
 Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
+
+
+def _lists_to_tuples(config: "AnatomyConfig | ModelConfig") -> None:
+    """A config is a static argument of `jax.jit`, which hashes it."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, list):
+            object.__setattr__(config, field.name, tuple(value))
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class AnatomyConfig:
     weight: float = 3.0
 
     def __post_init__(self) -> None:
+        _lists_to_tuples(self)
         if self.structures < 1:
             raise InputError(f"model.anatomy.structures is {self.structures}: at least 1")
         if not self.channels or min(self.channels) < 1:
@@ -101,6 +110,7 @@ class ModelConfig:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
+        _lists_to_tuples(self)
         if not self.channels or min(self.channels) < 1:
             raise InputError(f"model.channels is {list(self.channels)}: one entry or more, all > 0")
         if len(self.iterations) != self.levels or min(self.iterations) < 0:
