@@ -80,6 +80,11 @@ def test_brains_that_never_meet_have_no_consistency():
     [
         ("ixi_2mm/val/IXI015_t1", "ixi_2mm/val/IXI052_t1"),
         ("followup/patient01_study1_t1w", "followup/patient01_study2_t1w"),
+        pytest.param(
+            "malf_1mm/val/1000_t1",
+            "contrasts_1mm/patient07_t1",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_within_a_tenth_of_a_millimetre_on_real_registrations(fixed, moving, real_data):
