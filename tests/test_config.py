@@ -5,7 +5,7 @@ import pytest
 from drivenmorph_jax.config import Config, load_config, parse_config, save_config
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig
-from drivenmorph_jax.model.config import AnatomyConfig
+from drivenmorph_jax.model.config import AnatomyConfig, ClassicalConfig
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 
@@ -20,6 +20,7 @@ def test_lists_will_do_for_tuples():
     assert made == ModelConfig(squarings=(1, 2))
     assert hash(made) == hash(ModelConfig(squarings=(1, 2)))
     assert hash(AnatomyConfig(5, [4, 4]))  # pyright: ignore[reportArgumentType]
+    assert hash(ClassicalConfig(iterations=[4, 4]))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_file_changed_by_overrides(tmp_path):

@@ -20,7 +20,7 @@ Remat = Literal["none", "iterations"]
 """What a derivative of the registration works out again instead of keeping it in memory."""
 
 
-def _lists_to_tuples(config: "AnatomyConfig | ModelConfig") -> None:
+def _lists_to_tuples(config: "AnatomyConfig | ModelConfig | ClassicalConfig") -> None:
     """A config is a static argument of `jax.jit`, which hashes it."""
     for field in fields(config):
         value = getattr(config, field.name)
@@ -183,3 +183,6 @@ class ClassicalConfig:
     alpha: float = 0.0625
     max_step: float = 2.0
     squarings: int = 4
+
+    def __post_init__(self) -> None:
+        _lists_to_tuples(self)

@@ -37,7 +37,7 @@ Params = dict[str, Any]
 "anatomy" where the architecture has one."""
 
 
-# One program: by itself, each array's draw would be compiled in several pieces.
+# One program: operation by operation, its many small ones take more than twice as long to compile.
 @functools.partial(jax.jit, static_argnames="cfg")
 def init(key: jax.Array, cfg: ModelConfig) -> Params:
     """Random parameters of an architecture; they fit images of any size."""

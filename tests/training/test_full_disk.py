@@ -40,16 +40,13 @@ def run(tmp_path: pathlib.Path, run_dir: pathlib.Path) -> subprocess.CompletedPr
     command = [sys.executable, "train.py", "--config", str(tmp_path / "tiny.yaml"), "--resume"]
     command += ["--run-dir", str(run_dir), f"training.steps={STEPS}", "training.keep=100"]
     command += ["training.checkpoint_every=1", "training.evaluate_every=0"]
-    environment = (
-        os.environ
-        | COMPILED_QUICKLY
-        | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA complains of slow compilation on a busy machine
-        }
-    )
+    environment = os.environ | {
+        **COMPILED_QUICKLY,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA complains of slow compilation on a busy machine
+    }
     return subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
     )

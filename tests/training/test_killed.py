@@ -52,8 +52,8 @@ class Trainer:
             [sys.executable, "-W", "ignore", "-c", TEMPLATE, str(folder / "config.yaml")],
             cwd=CHECKOUT,
             env=os.environ
-            | COMPILED_QUICKLY
             | {
+                **COMPILED_QUICKLY,
                 "JAX_PLATFORMS": "cpu",
                 "OPENBLAS_NUM_THREADS": "1",
                 "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),

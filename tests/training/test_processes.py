@@ -33,15 +33,12 @@ def config(tmp_path_factory):
 def start(config, run_dir, *arguments, devices=2, overrides=OVERRIDES):
     command = [sys.executable, "train.py", "--config", str(config), "--run-dir", str(run_dir)]
     command += [*map(str, arguments), *overrides]
-    environment = (
-        os.environ
-        | COMPILED_QUICKLY
-        | {
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
-        }
-    )
+    environment = os.environ | {
+        **COMPILED_QUICKLY,
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(config.parent / "compiled"),
+    }
     return subprocess.Popen(
         command,
         cwd=CHECKOUT,
