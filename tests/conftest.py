@@ -25,7 +25,7 @@ def real_data() -> pathlib.Path:
 @pytest.fixture
 def compiled_quickly() -> Iterator[None]:
     """For small programs that run once or twice: most of their time is compilation."""
-    previous = jax.config.jax_disable_most_optimizations
+    previous = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", previous)
