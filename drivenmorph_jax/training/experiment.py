@@ -29,7 +29,7 @@ from drivenmorph_jax.training.processes import is_lead
 from drivenmorph_jax.training.profile import StepProfile, choose_steps
 from drivenmorph_jax.training.run_folder import check_run_folder, describe_run
 from drivenmorph_jax.training.settings import TrainingConfig
-from drivenmorph_jax.training.state import create_state
+from drivenmorph_jax.training.state import TrainState, create_state
 from drivenmorph_jax.training.throughput import Throughput
 
 
@@ -91,11 +91,7 @@ def train(
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
     if resume:
-        _check_same_model(document, checkpoints)
-    if resume and checkpoints.latest_step() is not None:
-        restored = checkpoints.restore(state, say=_say)
-        state, seconds = restored.state, restored.progress["seconds"]
-        batches.set_state(restored.progress["loader"])
+        state, seconds = _go_on(state, batches, checkpoints, document)
     step = int(state.step)
     metric_log, traced = None, None
     if is_lead():
@@ -256,6 +252,18 @@ def _check_same_model(document: dict[str, Any], checkpoints: Checkpoints) -> Non
                 f"cannot resume {checkpoints.folder.parent}: model.{key} is {value}, the "
                 f"checkpoint has {before}; train another model in another --run-dir"
             )
+
+
+def _go_on(
+    state: TrainState, batches: PairLoader, checkpoints: Checkpoints, document: dict[str, Any]
+) -> tuple[TrainState, float]:
+    """The last good state and the seconds that it took; the given one where nothing was saved."""
+    _check_same_model(document, checkpoints)
+    if checkpoints.latest_step() is None:
+        return state, 0.0
+    restored = checkpoints.restore(state, say=_say)
+    batches.set_state(restored.progress["loader"])
+    return restored.state, restored.progress["seconds"]
 
 
 def _introduce(

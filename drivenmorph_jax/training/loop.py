@@ -80,60 +80,103 @@ def train_loop(
         skipped=skipped,
         seconds_before=seconds_before,
     )
-    clock = journal.clock
-
-    def save(step: int) -> None:
-        progress = {"step": step, "seconds": clock.total, "loader": batches.get_state()}
-        checkpoints.save(step, state, progress=progress, config=config_document)
-
-    first = int(state.step) + 1
-    previous, stopping = None, False
+    steps = _Steps(backend, batches, journal, profile)
+    keeping = _Keeping(checkpoints, batches, journal, cfg, config_document, evaluate)
+    stopping = False
     with StopRequest() as stop:
-        for step in range(first, cfg.steps + 1):
-            if profile is not None:
-                profile.begin(step)
-            started = time.perf_counter()
-            batch = backend.place_batch(next(batches))
-            waited = time.perf_counter() - started
-            if step == first:
-                journal.begin(state, batch)
-            # After the first step, whose compilation may place constants, the step reaches no
-            # host value that was not placed for it.
-            with jax.transfer_guard("disallow") if step > first else contextlib.nullcontext():
-                state, metrics = backend.step(state, batch)
-            journal.keep(step, metrics)
-            # One step runs ahead while the next batch is fetched, never more: memory stays
-            # bounded, and a signal is honoured within two steps.
-            jax.block_until_ready(metrics if previous is None else previous)
-            previous = metrics
-            journal.took_step(time.perf_counter() - started, waited, compiled=step == first)
-            if profile is not None and profile.end(step, metrics):
-                journal.traced(step)
-
+        for step in range(int(state.step) + 1, cfg.steps + 1):
+            state = steps.take(step, state)
             # Read once: a signal that comes later in this round is honoured in the next.
             stopping = any_process(stop.requested)
-            evaluating = not stopping and _due(step, cfg.evaluate_every, cfg.steps)
-            last = stopping or step == cfg.steps
-            saving = last or evaluating or _due(step, cfg.checkpoint_every, cfg.steps)
-            if saving or _due(step, cfg.log_every, cfg.steps):
-                journal.flush(step, checkpoints)
-            started = time.perf_counter()
-            if saving:
-                # Before the evaluation, so that what goes wrong in it costs no training.
-                save(step)
-            if evaluating and evaluate is not None:
-                results, pictures = _evaluate(evaluate, state.ema_params, cfg)
-                sign = 1.0 if cfg.best_mode == "max" else -1.0
-                checkpoints.record_score(step, sign * results[cfg.best_metric])
-                journal.evaluated(step, results, pictures, time.perf_counter() - started)
-            clock.other += time.perf_counter() - started
+            keeping.after(step, state, stopping=stopping)
             if stopping:
                 break
     checkpoints.wait()
     journal.end()
     # A signal to another process ends this one as well.
     number = stop.signal_number or (signal.SIGTERM if stopping else None)
-    return Outcome(state, clock.total, number)
+    return Outcome(state, journal.clock.total, number)
+
+
+class _Steps:
+    """Takes one step after the other; a step runs while the batch of the next is fetched."""
+
+    def __init__(
+        self, backend: Backend, batches: Batches, journal: Journal, profile: StepProfile | None
+    ) -> None:
+        self._backend = backend
+        self._batches = batches
+        self._journal = journal
+        self._profile = profile
+        self._previous: Any = None
+
+    def take(self, step: int, state: TrainState) -> TrainState:
+        """The next state; the given one is used up. `step` counts from 1, for the log."""
+        first = self._previous is None
+        if self._profile is not None:
+            self._profile.begin(step)
+        started = time.perf_counter()
+        batch = self._backend.place_batch(next(self._batches))
+        waited = time.perf_counter() - started
+        if first:
+            self._journal.begin(state, batch)
+        # After the first step, whose compilation may place constants, the step reaches no
+        # host value that was not placed for it.
+        with contextlib.nullcontext() if first else jax.transfer_guard("disallow"):
+            state, metrics = self._backend.step(state, batch)
+        self._journal.keep(step, metrics)
+        # One step runs ahead while the next batch is fetched, never more: memory stays
+        # bounded, and a signal is honoured within two steps.
+        jax.block_until_ready(metrics if first else self._previous)
+        self._previous = metrics
+        self._journal.took_step(time.perf_counter() - started, waited, compiled=first)
+        if self._profile is not None and self._profile.end(step, metrics):
+            self._journal.traced(step)
+        return state
+
+
+class _Keeping:
+    """Logs, saves and evaluates after the steps that are due for it."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        batches: Batches,
+        journal: Journal,
+        cfg: TrainingConfig,
+        config_document: dict[str, Any],
+        evaluate: Evaluate | None,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._batches = batches
+        self._journal = journal
+        self._cfg = cfg
+        self._config_document = config_document
+        self._evaluate = evaluate
+
+    def after(self, step: int, state: TrainState, *, stopping: bool) -> None:
+        """What is due after this step; all but the evaluation after the last one before a stop."""
+        cfg, clock = self._cfg, self._journal.clock
+        evaluating = not stopping and _due(step, cfg.evaluate_every, cfg.steps)
+        last = stopping or step == cfg.steps
+        saving = last or evaluating or _due(step, cfg.checkpoint_every, cfg.steps)
+        if saving or _due(step, cfg.log_every, cfg.steps):
+            self._journal.flush(step, self._checkpoints)
+        started = time.perf_counter()
+        if saving:
+            # Before the evaluation, so that what goes wrong in it costs no training.
+            self._save(step, state)
+        if evaluating and self._evaluate is not None:
+            results, pictures = _evaluate(self._evaluate, state.ema_params, cfg)
+            sign = 1.0 if cfg.best_mode == "max" else -1.0
+            self._checkpoints.record_score(step, sign * results[cfg.best_metric])
+            self._journal.evaluated(step, results, pictures, time.perf_counter() - started)
+        clock.other += time.perf_counter() - started
+
+    def _save(self, step: int, state: TrainState) -> None:
+        seconds, loader = self._journal.clock.total, self._batches.get_state()
+        progress = {"step": step, "seconds": seconds, "loader": loader}
+        self._checkpoints.save(step, state, progress=progress, config=self._config_document)
 
 
 def _due(step: int, every: int, steps: int) -> bool:
