@@ -91,7 +91,7 @@ def train(
     # Resume: first the state, then the place in the data, then the logs from there on.
     seconds = 0.0
     if resume:
-        state, seconds = _go_on(state, batches, checkpoints, document)
+        state, seconds = _resume(state, batches, checkpoints, document)
     step = int(state.step)
     metric_log, traced = None, None
     if is_lead():
@@ -254,10 +254,16 @@ def _check_same_model(document: dict[str, Any], checkpoints: Checkpoints) -> Non
             )
 
 
-def _go_on(
+def _resume(
     state: TrainState, batches: PairLoader, checkpoints: Checkpoints, document: dict[str, Any]
 ) -> tuple[TrainState, float]:
-    """The last good state and the seconds that it took; the given one where nothing was saved."""
+    """The last good state and the seconds that it took, with `batches` set to its place.
+
+    The given state where nothing was saved.
+
+    Raises:
+        InputError: the checkpoint is of another model.
+    """
     _check_same_model(document, checkpoints)
     if checkpoints.latest_step() is None:
         return state, 0.0

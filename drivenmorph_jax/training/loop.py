@@ -111,7 +111,7 @@ class _Steps:
         self._previous: Any = None
 
     def take(self, step: int, state: TrainState) -> TrainState:
-        """The next state; the given one is used up. `step` counts from 1, for the log."""
+        """The next state; the given one is used up. The first `step` of a whole run is 1."""
         first = self._previous is None
         if self._profile is not None:
             self._profile.begin(step)
@@ -155,7 +155,7 @@ class _Keeping:
         self._evaluate = evaluate
 
     def after(self, step: int, state: TrainState, *, stopping: bool) -> None:
-        """What is due after this step; all but the evaluation after the last one before a stop."""
+        """Log, save and evaluate as due; before a stop log and save always, and evaluate never."""
         cfg, clock = self._cfg, self._journal.clock
         evaluating = not stopping and _due(step, cfg.evaluate_every, cfg.steps)
         last = stopping or step == cfg.steps
