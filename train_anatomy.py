@@ -94,7 +94,7 @@ def _by_options(message: str) -> str:
 
 def join(options: argparse.Namespace) -> int:
     """The weights of a network with the anatomy of a file."""
-    from drivenmorph_jax.model.comparison import with_correlation
+    from drivenmorph_jax.model.correlation_parameters import with_correlation
     from drivenmorph_jax.model.weights import load_weights, save_weights
 
     trained, found = load_anatomy(options.anatomy), load_weights(options.weights)

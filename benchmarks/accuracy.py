@@ -274,7 +274,19 @@ def make_table(rows: Rows, data: DataConfig, titles: Mapping[str, str]) -> str:
         )
     source = pathlib.Path(data.prepared or data.validation_path or data.path or data.format).name
     lines += ["", f"Validation pairs of {source}. Seconds are of a pair, compilation left out."]
-    return "\n".join([*lines, *machines(rows, titles)])
+    return "\n".join([*lines, *worst_pairs(rows, titles), *machines(rows, titles)])
+
+
+def worst_pairs(rows: Rows, titles: Mapping[str, str]) -> list[str]:
+    """What the means of folding and NDV hide, of each of ours."""
+    lines = []
+    for name in (name for name in _OURS if name in rows):
+        folding, ndv = (
+            max(record["score"][column] for record in rows[name])
+            for column in ("folding_percent", "ndv_percent")
+        )
+        lines.append(f"{titles[name]}, the worst pair: folding {folding:.4f} %, NDV {ndv:.4f} %.")
+    return lines
 
 
 def machines(rows: Rows, titles: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,8 @@ deformed by random smooth diffeomorphisms (`imposed.py`) and registered to the T
 as they are: at 2,000 points of the brain, how far from the true place does the map lead? All
 methods start from one affine, found by mutual information. Ours is brain-any, which has seen no T2
 and no FLAIR. Every pair is kept in OUTPUT/cross_contrast/METHOD.jsonl, so that the script continues
-where it was stopped.
+where it was stopped; the table has the methods that are not asked for as well, where every seed of
+them is kept.
 """
 
 import argparse
@@ -31,7 +32,12 @@ from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent
-from drivenmorph_jax.pipeline.pretrained import load_checkpoint, load_pretrained, prolonged
+from drivenmorph_jax.pipeline.pretrained import (
+    Pretrained,
+    load_checkpoint,
+    load_pretrained,
+    prolonged,
+)
 from drivenmorph_jax.pipeline.refinement import refine_config
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
@@ -61,14 +67,17 @@ def main() -> int:
     enable_compilation_cache()
     try:
         images = load_contrasts(arguments.data)
-        entries = make_entries(arguments)
-        records = run(images, entries, arguments, threads)
+        entries, unavailable = make_entries(arguments)
+        asked = [entry for entry in entries if entry.name in arguments.methods]
+        records = run(images, asked, arguments, threads)
     except InputError as error:
         print(f"cross_contrast.py: error: {error}", file=sys.stderr)
         return 2
     if not records:
         print("cross_contrast.py: error: no method can run: see above", file=sys.stderr)
         return 2
+    others = [entry for entry in entries if entry not in asked]
+    records += kept_records(others, unavailable, arguments, threads)
     text = make_table(records)
     print(f"\n{text}")
     path = arguments.output / "cross_contrast.md"
@@ -76,26 +85,29 @@ def main() -> int:
     return 0
 
 
-def make_entries(arguments: argparse.Namespace) -> list[Entry]:
-    spacing = (SPACING, SPACING, SPACING)
+def make_entries(arguments: argparse.Namespace) -> tuple[list[Entry], list[str]]:
+    """Every method that can run here, and the names of those that cannot."""
     checkpoint = arguments.checkpoint
-    found = load_checkpoint(checkpoint) if checkpoint else load_pretrained(WEIGHTS)
-    entries = []
+    weights = load_checkpoint(checkpoint) if checkpoint else load_pretrained(WEIGHTS)
+    entries, unavailable = [], []
     for name in METHODS:
-        if name not in arguments.methods:
-            continue
-        if name.startswith("drivenmorph"):
-            similarity = _REFINED_BY.get(name)
-            cfg = refine_config(arguments.refine, similarity=similarity) if similarity else None
-            longer = name == "drivenmorph_refined"
-            weights = prolonged(found, arguments.refine) if longer else found
-            entries.append(ours(name, spacing, weights, cfg))
-            continue
         try:
-            entries.append(make_entry(name, spacing))
+            entries.append(entry_of(name, weights, arguments.refine))
         except UnavailableError as error:
-            say(f"{name} is left out: {error}")
-    return entries
+            unavailable.append(name)
+            if name in arguments.methods:
+                say(f"{name} is left out: {error}")
+    return entries, unavailable
+
+
+def entry_of(name: str, weights: Pretrained, iterations: int) -> Entry:
+    spacing = (SPACING, SPACING, SPACING)
+    if not name.startswith("drivenmorph"):
+        return make_entry(name, spacing)
+    similarity = _REFINED_BY.get(name)
+    cfg = refine_config(iterations, similarity=similarity) if similarity else None
+    longer = name == "drivenmorph_refined"
+    return ours(name, spacing, prolonged(weights, iterations) if longer else weights, cfg)
 
 
 def run(
@@ -104,15 +116,13 @@ def run(
     """A record for every seed, contrast and method: from the cache, else worked out now."""
     records, worked, spent = [], 0, 0.0
     total = arguments.seeds * len(CONTRASTS) * len(entries)
-    ledgers = {
-        e.name: Ledger(arguments.output / "cross_contrast" / f"{e.name}.jsonl") for e in entries
-    }
+    ledgers = {entry.name: ledger_of(entry.name, arguments) for entry in entries}
     for seed in range(arguments.seeds):
         deformation = functools.cache(functools.partial(impose_told, seed, images["t1"].data != 0))
         for contrast in CONTRASTS:
             case = functools.cache(lambda f=deformation, c=contrast: make_case(images, c, f()))
             for entry in entries:
-                key = digest(VERSION, POINTS, threads, entry.settings, contrast, seed)
+                key = key_of(entry, contrast, seed, threads)
                 ledger = ledgers[entry.name]
                 if key not in ledger:
                     start = time.monotonic()
@@ -128,6 +138,30 @@ def run(
                     )
                 records.append(ledger[key])
     return records
+
+
+def kept_records(
+    entries: list[Entry], unavailable: list[str], arguments: Any, threads: int
+) -> list[Record]:
+    """What earlier runs recorded of other methods, where no seed is lacking: of those that could
+    run here, what running them would give; of those that cannot, the latest."""
+    cases = [(c, seed) for seed in range(arguments.seeds) for c in CONTRASTS]
+    rows = []
+    for entry in entries:
+        ledger = ledger_of(entry.name, arguments)
+        rows.append([ledger.get(key_of(entry, *case, threads)) for case in cases])
+    for name in unavailable:
+        latest = {(r["contrast"], r["seed"]): r for r in ledger_of(name, arguments)}
+        rows.append([latest.get(case) for case in cases])
+    return [record for row in rows if None not in row for record in row]
+
+
+def ledger_of(name: str, arguments: Any) -> Ledger:
+    return Ledger(arguments.output / "cross_contrast" / f"{name}.jsonl")
+
+
+def key_of(entry: Entry, contrast: str, seed: int, threads: int) -> str:
+    return digest(VERSION, POINTS, threads, entry.settings, contrast, seed)
 
 
 def impose_told(seed: int, brain: ndarray) -> Imposed:

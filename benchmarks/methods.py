@@ -19,7 +19,7 @@ from own_grid import Finish, halvings, on_coarser_grid
 
 from drivenmorph_jax.evaluation import Method, classical_method, learned_method
 from drivenmorph_jax.model import ClassicalConfig, finer_iterations, register_finer
-from drivenmorph_jax.model.comparison import comparison
+from drivenmorph_jax.model.correlation_parameters import comparison
 from drivenmorph_jax.model.drivenmorph import name_both
 from drivenmorph_jax.model.finer import FINER_COMPARISON, FINER_ITERATIONS
 from drivenmorph_jax.model.named import Named

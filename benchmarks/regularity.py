@@ -27,7 +27,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import overlap
 from drivenmorph_jax.evaluation.study import spacing_of
 from drivenmorph_jax.model import register
-from drivenmorph_jax.model.comparison import comparison
+from drivenmorph_jax.model.correlation_parameters import comparison
 from drivenmorph_jax.model.smoothing import with_regularity
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
 from drivenmorph_jax.pipeline.pretrained import Pretrained, load_checkpoint, load_pretrained

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.comparison import Comparison, comparison
 from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.correlation_parameters import Comparison, comparison
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     apply_velocity,

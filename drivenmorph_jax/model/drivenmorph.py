@@ -9,9 +9,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.model.anatomy import init_anatomy, name_structures
-from drivenmorph_jax.model.comparison import correlation_layers, with_correlation
 from drivenmorph_jax.model.config import ModelConfig, Remat
 from drivenmorph_jax.model.correlation import correlation_demons
+from drivenmorph_jax.model.correlation_parameters import correlation_layers, with_correlation
 from drivenmorph_jax.model.demons import (
     DemonsConfig,
     apply_velocity,

@@ -6,15 +6,15 @@ left to iterations driven by their local correlation, which take no training.
 
 from jaxtyping import Array, Float
 
-from drivenmorph_jax.model.comparison import (
+from drivenmorph_jax.model.config import ModelConfig, Remat
+from drivenmorph_jax.model.correlation import CorrelationResult, correlation_demons
+from drivenmorph_jax.model.correlation_parameters import (
     Comparison,
     Steps,
     correlation_layers,
     init_correlation,
     layer_of,
 )
-from drivenmorph_jax.model.config import ModelConfig, Remat
-from drivenmorph_jax.model.correlation import CorrelationResult, correlation_demons
 from drivenmorph_jax.model.drivenmorph import Params
 from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.spatial.resize import upsample_displacement

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model.comparison import Steps, comparison, correlation_layers
 from drivenmorph_jax.model.config import ClassicalConfig, ModelConfig
+from drivenmorph_jax.model.correlation_parameters import Steps, comparison, correlation_layers
 from drivenmorph_jax.model.drivenmorph import Params, force_levels
 
 # A width's square and an elasticity are weights of a penalty: a regularity multiplies these.

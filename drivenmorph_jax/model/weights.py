@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model.comparison import correlation_layers, is_correlation
 from drivenmorph_jax.model.config import ModelConfig
+from drivenmorph_jax.model.correlation_parameters import correlation_layers, is_correlation
 from drivenmorph_jax.model.drivenmorph import Params, init
 from drivenmorph_jax.writing import write_atomically
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.model.comparison import with_correlation
 from drivenmorph_jax.model.config import Precision
+from drivenmorph_jax.model.correlation_parameters import with_correlation
 from drivenmorph_jax.model.weights import save_weights
 from drivenmorph_jax.pipeline.pretrained import open_run
 from drivenmorph_jax.pipeline.program import export_program, save_program

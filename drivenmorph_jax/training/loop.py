@@ -80,15 +80,15 @@ def train_loop(
         skipped=skipped,
         seconds_before=seconds_before,
     )
-    steps = _Steps(backend, batches, journal, profile)
-    keeping = _Keeping(checkpoints, batches, journal, cfg, config_document, evaluate)
+    stepper = _Stepper(backend, batches, journal, profile)
+    keeper = _Keeper(checkpoints, batches, journal, cfg, config_document, evaluate)
     stopping = False
     with StopRequest() as stop:
         for step in range(int(state.step) + 1, cfg.steps + 1):
-            state = steps.take(step, state)
+            state = stepper.take(step, state)
             # Read once: a signal that comes later in this round is honoured in the next.
             stopping = any_process(stop.requested)
-            keeping.after(step, state, stopping=stopping)
+            keeper.after(step, state, stopping=stopping)
             if stopping:
                 break
     checkpoints.wait()
@@ -98,7 +98,7 @@ def train_loop(
     return Outcome(state, journal.clock.total, number)
 
 
-class _Steps:
+class _Stepper:
     """Takes one step after the other; a step runs while the batch of the next is fetched."""
 
     def __init__(
@@ -135,7 +135,7 @@ class _Steps:
         return state
 
 
-class _Keeping:
+class _Keeper:
     """Logs, saves and evaluates after the steps that are due for it."""
 
     def __init__(

@@ -42,6 +42,19 @@ def test_ours_is_compared_with_every_other_on_the_pairs_of_both():
     assert titles["drivenmorph_labels"] == "ours: brain-t1-labels"
 
 
+def test_the_worst_pair_is_told_of_each_of_ours_beside_the_means():
+    rows = {
+        name: [record(name, pair, 0.5) for pair in range(3)]
+        for name in ("affine", "drivenmorph_labels", "drivenmorph")
+    }
+    rows["drivenmorph_labels"][1]["score"]["folding_percent"] = 0.0009
+    rows["drivenmorph_labels"][2]["score"]["ndv_percent"] = 0.0028
+    assert accuracy.worst_pairs(rows, accuracy.METHODS) == [
+        "ours: brain-t1-labels, the worst pair: folding 0.0009 %, NDV 0.0028 %.",
+        "ours: brain-t1, the worst pair: folding 0.0000 %, NDV 0.0000 %.",
+    ]
+
+
 def test_a_baseline_without_its_run_is_left_out_with_advice():
     with pytest.raises(UnavailableError, match="--baseline unet=DIR"):
         make_entry("unet", (2.0, 2.0, 2.0))
@@ -212,6 +225,23 @@ def test_across_contrasts_every_method_is_compared_with_the_other_tools():
     assert table.count("| ours: DrivenMorph, brain-any | 3 | -2.00 | ") == 2
     assert table.count("| ours: DrivenMorph, brain-any | 3 | -1.00 | ") == 2
     assert table.count("| ANTs SyN, mutual information | 3 | +1.00 | ") == 2
+
+
+def test_across_contrasts_what_is_not_asked_for_is_told_where_every_seed_of_it_is_kept(tmp_path):
+    arguments = argparse.Namespace(output=tmp_path, seeds=2)
+    entry = make_entry("affine", (1.0, 1.0, 1.0))
+    cases = [(contrast, seed) for contrast in cross_contrast.CONTRASTS for seed in range(2)]
+    for place, (contrast, seed) in enumerate(cases):
+        kept = cross_contrast.kept_records([entry], ["convex_adam"], arguments, 1)
+        assert not kept, f"{place} of {len(cases)} are kept"
+        for name in ("affine", "convex_adam"):
+            key = cross_contrast.key_of(entry._replace(name=name), contrast, seed, 1)
+            record = {"method": name, "contrast": contrast, "seed": seed}
+            cross_contrast.ledger_of(name, arguments).add(key, record)
+    kept = cross_contrast.kept_records([entry], ["convex_adam"], arguments, 1)
+    assert [record["method"] for record in kept] == ["affine"] * 4 + ["convex_adam"] * 4
+    other = entry._replace(settings={"iterations": 1})
+    assert not cross_contrast.kept_records([other], [], arguments, 1), "of other settings"
 
 
 def test_demons_without_weights_sees_what_it_is_named_after():

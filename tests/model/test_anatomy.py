@@ -10,9 +10,9 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig, init, register
 from drivenmorph_jax.model.anatomy import init_anatomy, name_structures, structure_logits
-from drivenmorph_jax.model.comparison import init_correlation, with_correlation
 from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import correlation_demons
+from drivenmorph_jax.model.correlation_parameters import init_correlation, with_correlation
 from drivenmorph_jax.model.named import Named, structure_force
 from drivenmorph_jax.spatial.filters import gaussian_smooth
 from drivenmorph_jax.spatial.jacobian import least_corner_volume

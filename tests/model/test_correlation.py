@@ -12,19 +12,19 @@ from scipy import ndimage
 from drivenmorph_jax.data import phantom_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import Ignored, ModelConfig, correlation
-from drivenmorph_jax.model.comparison import (
+from drivenmorph_jax.model.correlation import (
+    Seen,
+    compressible,
+    correlation_demons,
+    correlation_force,
+)
+from drivenmorph_jax.model.correlation_parameters import (
     Comparison,
     Steps,
     comparison,
     init_correlation,
     layer_of,
     with_correlation,
-)
-from drivenmorph_jax.model.correlation import (
-    Seen,
-    compressible,
-    correlation_demons,
-    correlation_force,
 )
 from drivenmorph_jax.model.smoothing import network_smoothing, with_regularity
 from drivenmorph_jax.objective.similarity import lncc

@@ -15,8 +15,8 @@ from drivenmorph_jax.model import (
     register,
     register_finer,
 )
-from drivenmorph_jax.model.comparison import comparison, init_correlation
 from drivenmorph_jax.model.correlation import correlation_demons
+from drivenmorph_jax.model.correlation_parameters import comparison, init_correlation
 from drivenmorph_jax.model.finer import FINER_COMPARISON, finer_layer
 from drivenmorph_jax.model.smoothing import with_regularity
 from drivenmorph_jax.objective.similarity import lncc

@@ -14,8 +14,8 @@ from drivenmorph_jax.model import (
     classical_demons,
     init_demons,
 )
-from drivenmorph_jax.model.comparison import comparison, init_correlation
 from drivenmorph_jax.model.correlation import correlation_demons
+from drivenmorph_jax.model.correlation_parameters import comparison, init_correlation
 from drivenmorph_jax.model.smoothing import (
     LevelSmoothing,
     classical_smoothing,

@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from drivenmorph_jax.model import init, register, register_finer
-from drivenmorph_jax.model.comparison import init_correlation
 from drivenmorph_jax.model.config import AnatomyConfig
 from drivenmorph_jax.model.correlation import correlation_demons
+from drivenmorph_jax.model.correlation_parameters import init_correlation
 from drivenmorph_jax.objective.loss import LossConfig, registration_loss
 from drivenmorph_jax.spatial.split import SPACE
 from tests.spatial.test_split_compiled import EVERYTHING

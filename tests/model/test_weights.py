@@ -8,8 +8,8 @@ import yaml
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, init
-from drivenmorph_jax.model.comparison import init_correlation, with_correlation
 from drivenmorph_jax.model.config import AnatomyConfig
+from drivenmorph_jax.model.correlation_parameters import init_correlation, with_correlation
 from drivenmorph_jax.model.weights import is_weights_folder, load_weights, save_weights, start_from
 from drivenmorph_jax.training.network import drivenmorph
 

@@ -7,7 +7,7 @@ import pytest
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, warp_volume
 from drivenmorph_jax.model import Ignored, ModelConfig, Registration
-from drivenmorph_jax.model.comparison import with_correlation
+from drivenmorph_jax.model.correlation_parameters import with_correlation
 from drivenmorph_jax.objective.loss import LossConfig
 from drivenmorph_jax.pipeline import (
     RefineConfig,
