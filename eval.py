@@ -4,7 +4,8 @@ python eval.py --checkpoint DIR [--best | --step N] [--data-config CONFIG.yaml] 
                [--limit N] [--method drivenmorph | demons] [section.key=value …]
 
 DIR is a run folder of train.py (its averaged parameters are used) or a folder of released weights.
-Writes pairs.csv, summary.json, explain.json and figure.png. Run again, it continues.
+Writes pairs.csv, summary.json, explain.json and figure.png, and pairs_without_residual.csv where
+there are residual forces. Run again, it continues.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from drivenmorph_jax.config import Config, load_config, parse_config
 from drivenmorph_jax.data import load_validation
-from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.errors import InputError, plain_reason
 from drivenmorph_jax.evaluation import Method, Report, classical_method, evaluate, learned_method
 from drivenmorph_jax.model.weights import is_weights_folder, load_weights
 from drivenmorph_jax.training.checkpoint import load_parameters
@@ -49,6 +50,12 @@ def main() -> int:
         )
     except InputError as error:
         print(f"eval.py: error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = plain_reason(error)
+        if reason is None:
+            raise
+        print(f"eval.py: error: {reason}", file=sys.stderr)
         return 2
     print_report(report, output)
     return 0

@@ -17,11 +17,13 @@ import pathlib
 import sys
 
 from drivenmorph_jax.config import load_config
-from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.errors import InputError, plain_reason
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import train
 from drivenmorph_jax.training.journal import TrainingError
 from drivenmorph_jax.training.processes import join_processes
+
+_MEMORY = "raise training.accumulate, or lower training.batch or data.shape"
 
 
 def main() -> int:
@@ -43,11 +45,15 @@ def main() -> int:
     except (InputError, TrainingError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    except OSError as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         # Output may go to the disk that is full; all else that writes has its own message.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"{error.strerror}: make room, and --resume"
+        else:
+            reason = plain_reason(error, memory=_MEMORY)
+        if reason is None:
             raise
-        print(f"train.py: error: {error.strerror}: make room, and --resume", file=sys.stderr)
+        print(f"train.py: error: {reason}", file=sys.stderr)
         return 2
     if outcome.signal_number is not None:
         print(f"stopped by a signal after step {int(outcome.state.step)}: continue with --resume")

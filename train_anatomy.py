@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from drivenmorph_jax.data.structures import load_structures, save_structures
-from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.errors import InputError, plain_reason
 from drivenmorph_jax.model.anatomy_file import TrainedAnatomy, load_anatomy, save_anatomy
 from drivenmorph_jax.model.config import AnatomyConfig, Precision
 from drivenmorph_jax.training.anatomy import AnatomyTrainingConfig, held_out_dice, train_anatomy
@@ -38,6 +38,12 @@ def main() -> int:
     except (InputError, TrainingError) as error:
         print(f"train_anatomy.py: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = plain_reason(error, memory="lower --batch")
+        if reason is None:
+            raise
+        print(f"train_anatomy.py: error: {reason}", file=sys.stderr)
+        return 2
 
 
 def gather(options: argparse.Namespace) -> int:

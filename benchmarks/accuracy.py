@@ -78,6 +78,8 @@ def main() -> int:
             _, held_out = load_training(config.data, progress=say)
             tune(held_out, arguments, threads)
         data = without_pairs(load_validation(config.data, progress=say), arguments.leave_out)
+        if data.label_table is None:
+            raise InputError(f"{arguments.config}: accuracy is Dice: set data.labels")
         rows = run_methods(data, arguments, threads)
         kept, recorded = kept_rows(data, arguments, threads, without=rows)
     except InputError as error:

@@ -15,6 +15,7 @@ import pydantic
 import yaml
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.training.experiment import Config, as_document
 
 __all__ = ["Config", "load_config", "parse_config", "save_config"]
@@ -47,9 +48,11 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Conf
     """
     path = pathlib.Path(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"config {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"config {path} is not a text in UTF-8: give a YAML file") from None
     return parse_config(text, overrides, folder=path.resolve().parent, source=str(path))
 
 
@@ -212,7 +215,7 @@ def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _resolve(text: str, folder: pathlib.Path, key: str) -> str:
-    expanded = str(pathlib.Path(re.sub(r"\$(\w+|\{\w+\})", _variable, text)).expanduser())
+    expanded = str(user_path(re.sub(r"\$(\w+|\{\w+\})", _variable, text)))
     if "$" in expanded:
         variable = re.findall(r"\$\{?\w*\}?", expanded)[0]
         raise InputError(f"{key}: environment variable {variable} is not set ({text})")

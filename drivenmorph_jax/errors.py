@@ -1,4 +1,4 @@
-"""The one exception that a user's input can cause."""
+"""The one exception that a user's input can cause, and how others are told."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,18 @@ class InputError(ValueError):
     (files, configs, the command line), never inside the numerical core; the command line prints it
     and exits with code 2.
     """
+
+
+def plain_reason(error: Exception, *, memory: str = "crop the images") -> str | None:
+    """One line about what is no fault of the program: no memory, or a file that the system refuses.
+
+    None where it may be one, and where to look is told by the traceback alone. `memory` is what
+    helps where there is not enough.
+    """
+    # JAX's own exception of a device that is full is a RuntimeError.
+    full = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    if full or isinstance(error, MemoryError):
+        return f"not enough memory: {memory}, or use a machine with more"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}: check the path and its permissions"
+    return None

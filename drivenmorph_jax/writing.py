@@ -59,6 +59,13 @@ def write_all_or_none(
             _remove(temporary)
 
 
+def make_shared(path: pathlib.Path, mode: int) -> None:
+    """Give what `tempfile` made, which is its owner's alone, the mode that others would have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(mode & ~mask)
+
+
 def _refusal(path: pathlib.Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
     return InputError(f"cannot write {path}: {reason}: choose another place")

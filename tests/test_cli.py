@@ -154,8 +154,11 @@ def test_every_option_reaches_the_registration(
     assert seen[name] == expected
 
 
-def no_memory():
-    raise MemoryError
+def raising(error: Exception):
+    def happening():
+        raise error
+
+    return happening
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -164,9 +167,15 @@ def no_memory():
     [
         (lambda: signal.raise_signal(signal.SIGINT), 130, ["interrupted, nothing is written"]),
         (lambda: signal.raise_signal(signal.SIGTERM), 143, []),
-        (no_memory, 2, ["not enough memory: crop the images"]),
+        (raising(MemoryError()), 2, ["not enough memory: crop the images"]),
+        (
+            raising(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")),
+            2,
+            ["not enough memory: crop the images"],
+        ),
+        (raising(PermissionError(13, "Permission denied", "a")), 2, ["a: Permission denied"]),
     ],
-    ids=["INT", "TERM", "memory"],
+    ids=["INT", "TERM", "memory", "device", "permission"],
 )
 def test_an_end_in_the_middle_leaves_nothing(
     happening, code, lines, pair, tmp_path, capsys, monkeypatch

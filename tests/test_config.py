@@ -69,6 +69,9 @@ def test_what_is_saved_loads_as_the_same(tmp_path):
         ("training: {backend: cuda}", "training.backend is 'cuda': input should be 'auto', "),
         ("training: {steps: 0}", "training.steps is 0: at least 1"),
         ("training: 5", "training is 5: "),
+        ("loss: {lncc_window: 4}", "loss.lncc_window is 4: an odd number of voxels"),
+        ("loss: {lncc_window: -1}", "loss.lncc_window is -1: an odd number of voxels"),
+        ("model: {window: 0}", "model.window is 0: at least 1"),
         ("model: {channels: 3}", "model.channels is 3: "),
         ("- a", "needs keys and values"),
         ("a: [", "is not valid YAML"),
@@ -96,6 +99,9 @@ def test_an_unknown_key_in_an_override_is_named():
 def test_a_missing_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"none.yaml cannot be read: No such file"):
         load_config(tmp_path / "none.yaml")
+    (tmp_path / "weights").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"weights is not a text in UTF-8"):
+        load_config(tmp_path / "weights")
 
 
 def test_paths_start_at_the_config_and_in_overrides_at_the_working_folder(tmp_path, monkeypatch):

@@ -20,14 +20,14 @@ from drivenmorph_jax.cli import (
     register,
 )
 from drivenmorph_jax.cli.terminal import NAME, fail, show_warnings
-from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.errors import InputError, plain_reason
 
 # In the order of --help. Each module has `add(commands)`, which sets the function to run.
 _COMMANDS = (register, batch, atlas, explain, apply, invert, compose, jacobian, convert, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 unusable input, 128 + n ended by signal n."""
+    """Exit code: 0 done, 1 a batch's pair failed, 2 unusable input, 128 + n ended by signal n."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     show_warnings()
@@ -36,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options, shlex.join([NAME, *given]))
     except InputError as error:
         return fail(str(error))
-    except MemoryError:
-        return fail("not enough memory: crop the images, or use a machine with more")
     except KeyboardInterrupt:
         return fail("interrupted, nothing is written", code=128 + signal.SIGINT)
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = plain_reason(error)
+        if reason is None:
+            raise
+        return fail(reason)
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -11,6 +12,7 @@ import numpy as np
 
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.writing import make_shared
 
 # Raise it whenever a prepared subject would come out differently.
 PREPARATION_VERSION = 2
@@ -81,7 +83,7 @@ def read_cached(path: Path, *, check_only: bool = False) -> Subject | None:
                 return Subject("", content["image"])
             native = NativeLabels(content["native_labels"], content["from_common"])
             return Subject("", content["image"], content["labels"], native)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
 
 
@@ -106,6 +108,7 @@ def write_cached(path: Path, subject: Subject, *, mend: str = "set data.cache") 
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
         with os.fdopen(handle, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
+        make_shared(Path(temporary), 0o666)
         Path(temporary).replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}: {mend}") from None

@@ -11,6 +11,7 @@ from drivenmorph_jax.data.synthesis import FLUID as FLUID_LABEL
 from drivenmorph_jax.data.synthesis import LARGEST_LABEL
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, canonical, load_labels
+from drivenmorph_jax.paths import user_path
 
 _MARGIN_MM = 10.0
 _FLUID_MM = 3.0
@@ -22,7 +23,7 @@ def list_label_maps(folder: str) -> tuple[SubjectFile, ...]:
     Raises:
       InputError: no such folder, or nothing in it.
     """
-    place = Path(folder).expanduser()
+    place = user_path(folder)
     if not place.is_dir():
         raise InputError(f"no folder {place}: set data.label_maps to a folder of label maps")
     paths = [p for p in place.iterdir() if p.name.endswith((".nii", ".nii.gz", ".mgz", ".mgh"))]

@@ -1,6 +1,5 @@
 """Tables of anatomical labels: names, the other side of each, consecutive numbers."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.tables import read_rows
 
 _OTHER_SIDE = {"Left-": "Right-", "Right-": "Left-"}
 
@@ -66,11 +66,11 @@ def read_label_table(path: str | Path) -> LabelTable:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no label table at {path}: set data.labels to a .tsv of (label, name)")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    (_, header), *rows = read_rows(path, f"label table {path}", delimiter="\t") or [(1, [])]
     try:
-        entries = [(int(row["label"]), row["name"].strip()) for row in rows]
-    except (KeyError, TypeError, ValueError):
+        value, name = header.index("label"), header.index("name")
+        entries = [(int(row[value]), row[name]) for _, row in rows]
+    except (IndexError, ValueError):
         raise InputError(
             f"label table {path}: needs tab-separated columns 'label' (an integer) and 'name'"
         ) from None

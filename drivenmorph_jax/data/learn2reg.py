@@ -7,6 +7,7 @@ from typing import Any
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.listing import Listing, SubjectFile, existing, strip_image_suffix
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 
 
 def list_learn2reg(cfg: DataConfig) -> Listing:
@@ -56,7 +57,7 @@ def list_learn2reg(cfg: DataConfig) -> Listing:
 def _find_json(cfg: DataConfig) -> Path:
     if cfg.path is None:
         raise InputError("data.path is not set: give the folder of a Learn2Reg task, or its JSON")
-    path = Path(cfg.path).expanduser()
+    path = user_path(cfg.path)
     if path.is_file():
         return path
     if not path.is_dir():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 
 
 class SubjectFile(NamedTuple):
@@ -47,7 +48,7 @@ def require_folder(path: str | None, layout: str) -> Path:
     """
     if path is None:
         raise InputError(f"data.path is not set: give the folder of {layout}")
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if not folder.is_dir():
         raise InputError(f"no folder {folder}: set data.path to the folder of {layout}")
     return folder

@@ -1,11 +1,13 @@
 """A CSV of pairs: columns fixed, moving and, with labels, fixed_labels, moving_labels."""
 
-import csv
+import itertools
 from pathlib import Path
 
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.listing import Listing, SubjectFile, strip_image_suffix
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
+from drivenmorph_jax.tables import read_rows
 
 _COLUMNS = {"fixed", "moving", "fixed_labels", "moving_labels"}
 Pairs = tuple[tuple[str, str], ...]
@@ -20,21 +22,19 @@ def list_pairs_csv(cfg: DataConfig) -> Listing:
     """
     if cfg.path is None:
         raise InputError("data.path is not set: give the CSV of training pairs")
-    training, training_pairs = _read(Path(cfg.path).expanduser())
+    training, training_pairs = _read(user_path(cfg.path))
     if cfg.validation_path is None:
         return Listing(training, (), training_pairs, ())
-    validation, validation_pairs = _read(Path(cfg.validation_path).expanduser())
+    validation, validation_pairs = _read(user_path(cfg.validation_path))
     return Listing(training, validation, training_pairs, validation_pairs)
 
 
 def _read(path: Path) -> tuple[tuple[SubjectFile, ...], Pairs]:
     if not path.is_file():
         raise InputError(f"no CSV of pairs at {path}: set data.path (or data.validation_path)")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = {name.strip() for name in reader.fieldnames or ()}
-        rows = [{str(k).strip(): (v or "").strip() for k, v in row.items()} for row in reader]
-    if not {"fixed", "moving"} <= columns or columns - _COLUMNS:
+    filled = [(line, row) for line, row in read_rows(path, f"pairs {path}") if any(row)]
+    (_, columns), *rows = filled or [(1, [])]
+    if not {"fixed", "moving"} <= set(columns) or set(columns) - _COLUMNS:
         raise InputError(
             f"{path}: needs the columns fixed,moving[,fixed_labels,moving_labels], "
             f"has {','.join(sorted(columns)) or 'none'}"
@@ -43,7 +43,13 @@ def _read(path: Path) -> tuple[tuple[SubjectFile, ...], Pairs]:
         raise InputError(f"{path} holds no pairs")
     files: dict[str, SubjectFile] = {}
     pairs = []
-    for line, row in enumerate(rows, start=2):
+    for line, cells in rows:
+        if any(cells[len(columns) :]):
+            raise InputError(
+                f"{path}, line {line}: has {len(cells)} cells for {len(columns)} columns: put a "
+                "path with a comma in quotes"
+            )
+        row = dict(itertools.zip_longest(columns, cells[: len(columns)], fillvalue=""))
         pair = tuple(_add(files, row, side, path, line) for side in ("fixed", "moving"))
         if pair[0] == pair[1]:
             raise InputError(f"{path}, line {line}: fixed and moving are the same image")
@@ -69,7 +75,7 @@ def _add(
 
 
 def _resolve(entry: str, table: Path, line: int) -> Path:
-    path = table.parent / Path(entry).expanduser()
+    path = table.parent / user_path(entry)
     if not path.is_file():
         raise InputError(f"{table}, line {line}: no file {path} (paths start at the CSV's folder)")
     return path

@@ -26,6 +26,7 @@ from drivenmorph_jax.data.reading import read_image, read_subject
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def open_reference(cfg: DataConfig, training: Sequence[SubjectFile]) -> Referenc
 
 def _read_reference(cfg: DataConfig, training: Sequence[SubjectFile]) -> tuple[Path, Volume]:
     if cfg.reference is not None:
-        path = Path(cfg.reference).expanduser()
+        path = user_path(cfg.reference)
         return path, read_image(path)
     for file in training:
         try:
@@ -130,7 +131,7 @@ def prepare(
 def cache_folder(cfg: DataConfig) -> Path:
     """The configured folder, or `drivenmorph/subjects` in the user's cache."""
     if cfg.cache is not None:
-        return Path(cfg.cache).expanduser()
+        return user_path(cfg.cache)
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "drivenmorph" / "subjects"
 

@@ -21,6 +21,7 @@ from drivenmorph_jax.data.labels import LabelTable, make_label_table
 from drivenmorph_jax.data.skipping import subject_names
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.writing import write_atomically
 
 _MANIFEST = "prepared.json"
@@ -102,7 +103,7 @@ def load_prepared(cfg: DataConfig, part: Part) -> Prepared | None:
         config's.
     """
     assert cfg.prepared is not None
-    folder = Path(cfg.prepared).expanduser()
+    folder = user_path(cfg.prepared)
     try:
         document = json.loads((folder / _MANIFEST).read_text())
         if document["version"] != _VERSION:

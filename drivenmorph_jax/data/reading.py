@@ -1,6 +1,7 @@
 """Reads a subject's files, whatever the data set keeps them in, as RAS+ volumes."""
 
 import logging
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from drivenmorph_jax.data.listing import SubjectFile
 from drivenmorph_jax.data.pickled import read_pickled
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume, canonical, load_labels, load_volume
+from drivenmorph_jax.images.intensities import check_brain_above_zero
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def read_subject(file: SubjectFile) -> tuple[Volume, Volume | None]:
         raise InputError(
             f"image {file.image_path} has no background: extract the brain first (0 outside it)"
         )
+    check_brain_above_zero(image, f"image {file.image_path}")
     if file.labels_path is None:
         return image, None
     return image, _read_labels(file.labels_path, image, file.image_path)
@@ -101,7 +104,7 @@ def _analyze_or_unoriented(path: Path) -> Volume | None:
         else:
             return None
         data = np.asarray(image.dataobj, np.float32)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"image {path} is not readable: {' '.join(str(error).split())}") from None
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]

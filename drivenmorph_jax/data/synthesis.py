@@ -103,11 +103,22 @@ class SynthesisConfig:
 
 
 def intensity_classes(table: LabelTable | None) -> Int[np.ndarray, " n"]:
-    """Of each label value the one whose intensity it has: both sides of a structure have one."""
+    """Of each label value the one whose intensity it has: both sides of a structure have one.
+
+    Raises:
+      InputError: the labels are not numbered as FreeSurfer's, which tell what is fluid.
+    """
     classes = np.arange(LARGEST_LABEL + 1)
-    if table is not None:
-        known = np.array(table.values) <= LARGEST_LABEL
-        classes[np.array(table.values)[known]] = np.array(table.structures)[known]
+    if table is None:
+        return classes
+    for value, name in zip(table.values, table.names, strict=True):
+        if value > LARGEST_LABEL or (value == FLUID and "csf" not in name.lower()):
+            raise InputError(
+                f"training.synthesis: label {value} is {name!r}, but of FreeSurfer's numbers "
+                f"{FLUID} is CSF and {LARGEST_LABEL} the largest: renumber the label maps, or set "
+                "training.synthesis.enabled to false"
+            )
+    classes[list(table.values)] = table.structures
     return classes
 
 

@@ -41,7 +41,7 @@ def evaluate(
     limit: int | None = None,
     progress: Say = print,
 ) -> Report:
-    """Write pairs.csv, summary.json, explain.json and figure.png into a folder.
+    """Write a folder: tables of the pairs, summary.json, explain.json and figure.png.
 
     An evaluation that was stopped continues with the pairs that are missing.
 

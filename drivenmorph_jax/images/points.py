@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.tables import read_rows
 from drivenmorph_jax.writing import write_atomically
 
 _AXES = ("x", "y", "z")
@@ -36,27 +37,18 @@ def load_points(path: str | os.PathLike) -> PointTable:
         InputError: the file cannot be read, lacks a column, or holds something that is no number.
     """
     title = f"points {path}"
-    if not pathlib.Path(path).is_file():
-        raise InputError(f"{title}: no such file: check the path")
-    try:
-        with pathlib.Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = tuple(name.strip() for name in reader.fieldnames or ())
-            rows = tuple(
-                dict(zip(columns, (value or "" for value in row.values()), strict=False))
-                for row in reader
-            )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{title}: is not a readable CSV file: write it again") from error
+    (_, header), *filled = read_rows(pathlib.Path(path), title) or [(1, [])]
+    columns = tuple(header)
+    rows = tuple(dict(zip(columns, row, strict=False)) for _, row in filled)
     missing = [axis for axis in _AXES if axis not in columns]
     if missing:
         raise InputError(f"{title}: has no column {', '.join(missing)}: begin with x,y,z (RAS mm)")
     points = np.empty((len(rows), 3))
-    for number, row in enumerate(rows):
+    for number, ((line, _), row) in enumerate(zip(filled, rows, strict=True)):
         try:
             points[number] = [float(row[axis]) for axis in _AXES]
         except (ValueError, KeyError) as error:
-            raise InputError(f"{title}, line {number + 2}: x, y, z are not numbers") from error
+            raise InputError(f"{title}, line {line}: x, y, z are not numbers") from error
     if not np.isfinite(points).all():
         raise InputError(f"{title}: holds NaN or infinite coordinates: leave those points out")
     return PointTable(points, columns, rows)

@@ -134,6 +134,7 @@ class ModelConfig:
             "demon_channels": 1,
             "attention_channels": 1,
             "token_channels": 1,
+            "window": 1,
         }.items():
             if getattr(self, name) < least:
                 raise InputError(f"model.{name} is {getattr(self, name)}: at least {least}")

@@ -60,6 +60,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.dice_level < 0:
             raise InputError(f"loss.dice_level is {self.dice_level}: 0 or more")
+        if self.lncc_window < 1 or self.lncc_window % 2 == 0:
+            raise InputError(f"loss.lncc_window is {self.lncc_window}: an odd number of voxels")
         if not (self.similarity_weight or self.dice_weight):
             raise InputError(
                 "loss.similarity_weight and dice_weight are both 0: nothing would be learned from "

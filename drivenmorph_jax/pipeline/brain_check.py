@@ -8,6 +8,7 @@ import numpy as np
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Volume
+from drivenmorph_jax.images.intensities import check_brain_above_zero
 
 # A brain fills about half of even the tightest box.
 _LARGEST_SHARE = 0.9
@@ -20,7 +21,7 @@ _EXTRACT = (
 
 
 def check_brain_extracted(volume: Volume, title: str) -> None:
-    """Raise InputError unless the background is 0 and what is not 0 may be a brain.
+    """Raise InputError unless the background is 0, and what is not may be a brain, above it.
 
     Args:
         volume: the image.
@@ -44,5 +45,4 @@ def check_brain_extracted(volume: Volume, title: str) -> None:
         raise InputError(
             f"{title}: {litres:.1f} litres of it are not 0, more than any brain: {_EXTRACT}"
         )
-    if not (volume.data > 0).any():
-        raise InputError(f"{title}: no voxel is above 0: shift the intensities of the brain")
+    check_brain_above_zero(volume, title)

@@ -8,8 +8,9 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import Precision
 from drivenmorph_jax.model.correlation_parameters import with_correlation
 from drivenmorph_jax.model.weights import save_weights
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.pipeline.pretrained import open_run
-from drivenmorph_jax.pipeline.program import export_program, save_program
+from drivenmorph_jax.pipeline.program import export_program, remove_program, save_program
 from drivenmorph_jax.pipeline.working_space import Shape
 from drivenmorph_jax.training.run_folder import commits_of
 
@@ -43,7 +44,7 @@ def export_weights(
         InputError: there is no usable checkpoint, the iterations do not fit the trained levels, or
             the output cannot be written.
     """
-    folder = Path(run).expanduser()
+    folder = user_path(run)
     weights, model = open_run(folder)
     trained = model.iterations
     if iterations is not None:
@@ -71,6 +72,7 @@ def export_weights(
     }
     # First, for it may refuse the shape: then nothing is written.
     exported = None if program is None else export_program(model, program)
+    remove_program(output)  # Of weights that were there before.
     save_weights(output, params, model, metadata)
     if exported is not None:
         save_program(output, exported)

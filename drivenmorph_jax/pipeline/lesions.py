@@ -13,7 +13,7 @@ from drivenmorph_jax.model import Ignored
 
 
 def fill(image: Volume, lesion: Volume | None) -> Volume:
-    """The image with each voxel of the lesion as the nearest one outside it.
+    """The image with each voxel of the lesion as the nearest one outside it, by mm.
 
     Nothing that follows then depends on what the lesion looked like.
     """
@@ -21,7 +21,7 @@ def fill(image: Volume, lesion: Volume | None) -> Volume:
         return image
     inside = lesion.data != 0
     nearest: Any = ndimage.distance_transform_edt(
-        inside, return_distances=False, return_indices=True
+        inside, sampling=lesion.spacing, return_distances=False, return_indices=True
     )
     return Volume(image.data[tuple(nearest)], image.affine)
 

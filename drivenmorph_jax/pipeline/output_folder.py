@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
+from drivenmorph_jax.writing import make_shared
 
 _PREFIX = ".drivenmorph-"
 
@@ -31,7 +33,7 @@ def output_folder(
     Raises:
         InputError: it is a file, not empty, or cannot be written; nothing is left behind.
     """
-    output = Path(output).expanduser().absolute()
+    output = user_path(output).absolute()
     exists = check_output(output, overwrite=overwrite)
     # On the file system of the output, so that a rename is all that is left to do.
     place = output if exists else next(path for path in output.parents if path.exists())
@@ -62,7 +64,7 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> bool:
     Raises:
         InputError: it is a file, or holds something and may not be overwritten.
     """
-    output = Path(output).expanduser().absolute()
+    output = user_path(output).absolute()
     try:
         if not output.exists():
             blocking = next(path for path in output.parents if path.exists())
@@ -98,9 +100,7 @@ def _remove(path: Path) -> None:
 
 
 def _become(staging: Path, output: Path) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
-    staging.chmod(0o777 & ~mask)  # mkdtemp's own is private.
+    make_shared(staging, 0o777)
     output.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(output)
 

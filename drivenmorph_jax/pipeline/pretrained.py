@@ -13,6 +13,7 @@ import pydantic
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model import ModelConfig, Params, init
 from drivenmorph_jax.model.weights import WEIGHTS_FILE, is_weights_folder, load_weights
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.pipeline.working_space import Shape, Spacing
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_checkpoint(folder: str | Path) -> Pretrained:
     Raises:
         InputError: the folder holds neither, they are damaged, or do not fit their architecture.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise InputError(f"checkpoint {folder}: no such folder: give that of a training run")
     return _load_exported(folder) if is_weights_folder(folder) else _load_run(folder)

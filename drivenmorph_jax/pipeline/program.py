@@ -93,6 +93,19 @@ def save_program(folder: str | Path, program: Program) -> None:
     write_atomically(folder / DESCRIPTION_FILE, lambda path: path.write_text(text))
 
 
+def remove_program(folder: str | Path) -> None:
+    """A folder without a program stays as it is.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    for path in (Path(folder) / DESCRIPTION_FILE, Path(folder) / PROGRAM_FILE):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be replaced: {error.strerror}") from error
+
+
 @contextmanager
 def _nameless_source() -> Iterator[None]:
     """The source files that a program names for its lines are named without their folders."""

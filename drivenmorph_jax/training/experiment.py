@@ -20,7 +20,7 @@ from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
 from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
 from drivenmorph_jax.training.mesh import reading_share
-from drivenmorph_jax.training.monitor import make_monitor
+from drivenmorph_jax.training.monitor import make_monitor, results_of
 from drivenmorph_jax.training.network import Network, drivenmorph
 from drivenmorph_jax.training.optimiser import make_optimiser
 from drivenmorph_jax.training.pair_loss import Synthesise, make_pair_loss
@@ -173,6 +173,9 @@ def _make_evaluation(
 
     Every process evaluates all pairs: as fast as one, and all know which checkpoint is best.
     """
+    if cfg.evaluate_every:
+        # Now, and not after hours.
+        cfg.check_best_metric(results_of(held_out))
     monitor = make_monitor(
         network.apply,
         held_out,

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.interruption import StopRequest
 from drivenmorph_jax.training.journal import Journal
@@ -190,9 +189,5 @@ def _evaluate(
     found = evaluate(params)
     pictures = {name: value for name, value in found.items() if np.ndim(value)}
     results = {name: float(value) for name, value in found.items() if name not in pictures}
-    if cfg.best_metric not in results:
-        raise InputError(
-            f"training.best_metric is {cfg.best_metric!r}, but evaluation gives "
-            f"{', '.join(sorted(results))}"
-        )
+    cfg.check_best_metric(results)
     return results, pictures

@@ -77,6 +77,17 @@ def make_monitor(
     return evaluate
 
 
+def results_of(data: EvaluationData) -> list[str]:
+    """The names of what an evaluation on these data gives."""
+    pairs = ([data.subjects[index] for index in pair] for pair in data.pairs)
+    labelled = data.label_table is not None and any(
+        all(subject.labels is not None for subject in pair) for pair in pairs
+    )
+    names = ["lncc", "folding_percent"]
+    names += ["dice", "dice_before"] if labelled else []
+    return names + (["error_voxels"] if data.truth is not None else [])
+
+
 def _measure(register: Register) -> Callable[[Any, dict[str, Array]], Any]:
     """(params, pair) -> (results, fields to draw and to score by)."""
 

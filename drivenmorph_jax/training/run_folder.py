@@ -13,6 +13,7 @@ import jax
 import yaml
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.versions import version_of
 from drivenmorph_jax.writing import write_atomically
 
@@ -29,7 +30,7 @@ def check_run_folder(folder: pathlib.Path, *, resume: bool) -> pathlib.Path:
     Raises:
         InputError: it holds checkpoints and `resume` is false, or it cannot be written.
     """
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     checkpoints = folder / "checkpoints"
     started = checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
     if started and not resume:

@@ -1,6 +1,7 @@
 """How a run is trained: the `training` section of a config."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
 from drivenmorph_jax.data.synthesis import SynthesisConfig
@@ -74,3 +75,11 @@ class TrainingConfig:
                         f"training.{name} is {getattr(self, name)}, but training.backend is "
                         f"{self.backend}: set training.backend=mesh"
                     )
+
+    def check_best_metric(self, given: Iterable[str]) -> None:
+        """Raise InputError unless `best_metric` is among the results that an evaluation gives."""
+        if self.best_metric not in given:
+            raise InputError(
+                f"training.best_metric is {self.best_metric!r}, but evaluation gives "
+                f"{', '.join(sorted(given))}"
+            )

@@ -70,6 +70,9 @@ def test_bad_tables(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_label_table(path)
+    path.write_bytes(b"\x1f\x8b\xff")
+    with pytest.raises(InputError, match="is not a readable text file"):
+        read_label_table(path)
     with pytest.raises(InputError, match=r"data\.labels"):
         label_table(str(tmp_path / "missing.tsv"))
 

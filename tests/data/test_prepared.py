@@ -111,6 +111,24 @@ def test_a_subject_that_is_damaged_later_is_named(folder):
         training.subjects[0]
 
 
+def test_a_flipped_byte_is_damage_like_any_other(folder):
+    training, _ = load_training(dataclasses.replace(folder, in_memory=False))
+    for file in (pathlib.Path(folder.prepared) / "training").iterdir():
+        content = bytearray(file.read_bytes())
+        for place in range(100, len(content) - 400, 50):
+            content[place] ^= 0xFF
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"npz cannot be read: prepare the data again"):
+        training.subjects[0]
+
+
+def test_others_may_read_what_is_prepared_as_they_may_what_is_written(folder, tmp_path):
+    (tmp_path / "written").write_text("")
+    usual = (tmp_path / "written").stat().st_mode
+    files = list((pathlib.Path(folder.prepared) / "training").iterdir())
+    assert {file.stat().st_mode for file in files} == {usual}
+
+
 def test_a_folder_that_cannot_be_written(layout, tmp_path):
     (tmp_path / "file").write_text("")
     cfg = dataclasses.replace(layout("folder"), cache=str(tmp_path / "kept"))

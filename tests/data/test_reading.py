@@ -74,6 +74,14 @@ def test_whole_head_is_refused(tmp_path):
         read_subject(SubjectFile("a", write(tmp_path / "a.nii.gz", noise)))
 
 
+def test_a_brain_scaled_to_mean_0_is_refused(tmp_path, subject):
+    brain = subject.image != 0
+    scaled = np.where(brain, subject.image - subject.image[brain].mean(), 0)
+    path = write(tmp_path / "a.nii.gz", scaled.astype(np.float32))
+    with pytest.raises(InputError, match=r"a\.nii\.gz: \d+% of its brain is below 0"):
+        read_subject(SubjectFile("a", path, None))
+
+
 def test_labels_on_another_grid_are_refused(tmp_path, files, subject):
     short = write(tmp_path / "short.nii.gz", subject.labels[1:].astype(np.uint8))
     with pytest.raises(InputError, match="shape"):

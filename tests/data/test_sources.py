@@ -121,6 +121,7 @@ def test_folder_divides_a_flat_one_by_fraction(layout):
     [
         ("fixed\na\n", "columns"),
         ("fixed,moving\n", "no pairs"),
+        ("fixed,moving\nimages/p0.nii.gz,images/p1.nii.gz,more\n", "line 2: has 3 cells"),
         ("fixed,moving\nimages/p0.nii.gz,images/p9.nii.gz\n", "line 2: no file"),
         ("fixed,moving\nimages/p0.nii.gz,images/p0.nii.gz\n", "same image"),
         (

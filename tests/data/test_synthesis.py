@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from drivenmorph_jax.data import label_table, phantom_subject
+from drivenmorph_jax.data.labels import make_label_table
 from drivenmorph_jax.data.synthesis import (
     FLUID,
     SynthesisConfig,
@@ -48,10 +49,20 @@ def made_by(subject):
     return with_config
 
 
-def test_both_sides_have_one_intensity_and_labels_too_large_to_synthesise_are_left_out():
+def test_both_sides_have_one_intensity():
     assert CLASSES[53] == CLASSES[17] == 17 and CLASSES[16] == 16
     np.testing.assert_array_equal(intensity_classes(None), np.arange(256))
-    np.testing.assert_array_equal(intensity_classes(label_table("dkt31")), np.arange(256))
+    csf = make_label_table([(3, "Cortex"), (FLUID, "CSF")])
+    np.testing.assert_array_equal(intensity_classes(csf), np.arange(256))
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(1002, "Left-Caudal-Anterior-Cingulate"), (FLUID, "Right-Cortex")]
+)
+def test_labels_that_are_not_numbered_as_freesurfers_are_refused(value, name):
+    table = make_label_table([(3, "Cortex"), (value, name)])
+    with pytest.raises(InputError, match=rf"training\.synthesis: label {value} is '{name}'"):
+        intensity_classes(table)
 
 
 def test_the_background_is_0_and_the_brain_above_it(labels, made_by):

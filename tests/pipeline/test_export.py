@@ -63,6 +63,11 @@ def test_exported_weights_are_the_trained_ones_and_name_no_path(tmp_path):
         "register.json",
         "weights.safetensors",
     }
+    assert main([*program[:3], str(tmp_path / "program"), "--iterations", "0", "2"]) == 0
+    assert {path.name for path in (tmp_path / "program").iterdir()} == {
+        "config.yaml",
+        "weights.safetensors",
+    }, "a program of other weights stayed"
     assert main([*program[:3], str(tmp_path / "wrong"), *program[4:-1], "0"]) == 2
     assert main([*more[:3], str(tmp_path / "wrong"), "--iterations", "1", "3"]) == 2
     assert main([*more[:3], str(tmp_path / "wrong"), "--correlation-iterations", "-1"]) == 2

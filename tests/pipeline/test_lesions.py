@@ -146,6 +146,16 @@ def test_filling_keeps_what_is_outside_and_invents_nothing():
     assert fill(image, None) is image
 
 
+def test_the_nearest_voxel_is_so_in_mm():
+    data = np.zeros((12, 12, 5), np.float32)
+    data[..., 2] = 1 + np.arange(12)[:, None]
+    lesion = np.zeros_like(data)
+    lesion[4:9, 4:9, 2] = 1
+    thick = np.diag([1.0, 1.0, 5.0, 1.0])
+    filled = fill(Volume(data, thick), Volume(lesion, thick))
+    assert (filled.data[..., 2] > 0).all(), "filled from the next slice, 5 mm away"
+
+
 def test_a_moving_lesion_follows_the_affine():
     image = brain("oblique")
     lesion = ball(image, middle(image), 9)

@@ -101,6 +101,10 @@ NOISE = r"100 ?% of its voxels are not 0.*extract the brain first"
             NOISE,
         ),
         (lambda data: -data, "no voxel is above 0"),
+        (
+            lambda data: np.where(data == 0, 0, data - np.median(data[data != 0]) + 1e-3),
+            r"% of its brain is below 0.*add a constant",
+        ),
     ],
 )
 def test_what_is_no_brain_on_an_empty_background(change, message):
@@ -108,6 +112,14 @@ def test_what_is_no_brain_on_an_empty_background(change, message):
     check_brain_extracted(volume, "image")
     with pytest.raises(InputError, match=message):
         check_brain_extracted(Volume(change(volume.data), volume.affine), "image")
+
+
+def test_a_faint_rim_below_0_is_no_fault():
+    volume = brain("plain")
+    rim = np.where(volume.data == 0, 0.0, 1.0) - np.roll(volume.data != 0, 1, 0)
+    ringing = volume.data - 0.05 * volume.data.max() * (rim < 0)
+    assert (ringing < 0).any()
+    check_brain_extracted(Volume(ringing, volume.affine), "image")
 
 
 def test_more_than_a_brain():

@@ -138,6 +138,10 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
         (["--config", "{config}", "training.stepz=1"], "unknown key training.stepz"),
         (["--config", "{config}", "data.format=folder", "data.path=nowhere"], "nowhere"),
         (["--config", "{config}", "data.shape=[8, 8, 8]", "training.space=3"], "training.space"),
+        (
+            ["--config", "{config}", "data.shape=[8, 8, 8]", "training.best_metric=loss"],
+            "training.best_metric is 'loss', but evaluation gives dice, ",
+        ),
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):

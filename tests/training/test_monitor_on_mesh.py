@@ -10,7 +10,7 @@ import pytest
 from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.dataset import load_training
 from drivenmorph_jax.training.mesh import training_mesh
-from drivenmorph_jax.training.monitor import make_monitor
+from drivenmorph_jax.training.monitor import make_monitor, results_of
 
 
 def register(params, fixed, moving):
@@ -26,6 +26,11 @@ def test_scores_of_the_identity_are_those_from_before():
     _, held_out = load_training(cfg, progress=lambda _: None)
     nothing = np.zeros((1, 1, 1, 3), np.float32)
     found = make_monitor(still, held_out, jax.devices()[:1])(nothing)
+    assert set(results_of(held_out)) == set(found)
+    unlabelled = held_out._replace(label_table=None, truth=None)
+    assert set(results_of(unlabelled)) == set(
+        make_monitor(still, unlabelled, jax.devices()[:1])(nothing)
+    )
     assert found["dice"] == found["dice_before"]
     assert 0 < found["dice"] < 1
     assert found["folding_percent"] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.errors import InputError, plain_reason
 from drivenmorph_jax.pipeline.batch.pairs import Pair
 from drivenmorph_jax.pipeline.quality import worst
 from drivenmorph_jax.pipeline.summary import Summary
@@ -107,6 +107,5 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return text
-    if isinstance(error, MemoryError):
-        return "not enough memory: crop the images, or use a machine with more"
-    return f"unexpected {type(error).__name__}: {text}: register this pair alone to see where"
+    unexpected = f"unexpected {type(error).__name__}: {text}: register this pair alone to see where"
+    return plain_reason(error) or unexpected

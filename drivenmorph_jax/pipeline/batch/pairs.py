@@ -1,6 +1,5 @@
 """The pairs of a batch, from a CSV file."""
 
-import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,8 @@ from typing import NamedTuple
 
 from drivenmorph_jax.data.listing import strip_image_suffix
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
+from drivenmorph_jax.tables import read_rows
 
 _IMAGES = ("fixed", "moving")
 _LABELS = ("fixed_labels", "moving_labels")
@@ -48,8 +49,8 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
             lacks an image or has the labels of one only, or two pairs would share a folder.
     """
     title = f"pairs {path}"
-    folder = Path(path).expanduser().absolute().parent.resolve()
-    records = _read(Path(path).expanduser(), title)
+    folder = user_path(path).absolute().parent.resolve()
+    records = _read(user_path(path), title)
     pairs: list[Pair] = []
     lines: dict[str, int] = {}
     for line, record in records:
@@ -69,15 +70,7 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
 
 def _read(path: Path, title: str) -> list[tuple[int, Record]]:
     """The rows that are not blank, each with its line; the header is checked."""
-    if not path.is_file():
-        raise InputError(f"{title}: no such file: check the path")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{title}: is not a readable CSV file: write it again") from error
-    filled = [(line, row) for line, row in rows if any(row)]
+    filled = [(line, row) for line, row in read_rows(path, title) if any(row)]
     if not filled:
         raise InputError(f"{title}: is empty: begin with a line fixed,moving")
     (line, header), *others = filled

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.pipeline.batch.earlier import earlier_outcome
 from drivenmorph_jax.pipeline.batch.index_page import write_index
 from drivenmorph_jax.pipeline.batch.outcome import Outcome, failed, succeeded, write_results
@@ -111,7 +112,7 @@ class _Pace:
 
 
 def _prepare(output: str | os.PathLike[str], *, may_exist: bool) -> Path:
-    folder = Path(output).expanduser().absolute()
+    folder = user_path(output).absolute()
     there = check_output(folder, overwrite=True)
     try:
         if there and not may_exist and any(folder.iterdir()):
