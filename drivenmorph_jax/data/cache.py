@@ -15,7 +15,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.writing import make_shared
 
 # Raise it whenever a prepared subject would come out differently.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 _LABELS = {"labels", "native_labels", "from_common"}
 
 

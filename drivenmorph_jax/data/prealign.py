@@ -26,13 +26,13 @@ from drivenmorph_jax.data.reading import read_image, read_subject
 from drivenmorph_jax.data.subject import NativeLabels, Subject
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
+from drivenmorph_jax.images.brain_on_grid import brain_on_grid
 from drivenmorph_jax.paths import user_path
 from drivenmorph_jax.progress import Say
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-_BRIGHT_PERCENTILE = 99.9
 # Share of the reference's brain that the common grid has to hold.
 _SMALLEST_FIT = 0.98
 
@@ -159,14 +159,13 @@ def _work_out(file: SubjectFile, reference: Reference, cfg: DataConfig) -> Subje
         found = align(*arrays, kind="affine", similarity="ncc")
         matrix = np.asarray(found.matrix, np.float64)
     shape, affine = reference.grid
-    intensity = np.maximum(resample(image, shape, affine, matrix=matrix, order=1).data, 0)
-    inside = intensity[intensity > 0]
-    if len(inside) == 0:
+    on_grid = brain_on_grid(image, reference.grid, matrix=matrix)
+    if on_grid is None:
         raise InputError(
             f"{file.name}: nothing of {file.image_path} falls on the common grid: "
             "set data.prealign to true, or choose data.shape and data.reference to hold it"
         )
-    image_out = (intensity / np.percentile(inside, _BRIGHT_PERCENTILE)).astype(np.float16)
+    image_out = on_grid.astype(np.float16)
     if labels is None:
         return Subject(file.name, image_out)
     common = resample(labels, shape, affine, matrix=matrix, order=0).data

@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy import ndimage
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.images import Grid, Volume, resample, working_grid
-from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA
+from drivenmorph_jax.images import Grid, Volume, working_grid
+from drivenmorph_jax.images.brain_on_grid import brain_on_grid
 
 # The grid grows by this many voxels, so that few shapes, and few compilations, serve all brains.
 SHAPE_STEP = 16
@@ -17,8 +16,6 @@ SHAPE_STEP = 16
 _FEWEST_VOXELS = 12
 # 512 mm at 2 mm: more is stray voxels, and would exhaust the memory.
 _MOST_VOXELS = 256
-_BRIGHT_PERCENTILE = 99.9
-LEAST_COVERAGE = 0.1
 
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -108,34 +105,10 @@ def _grow(needed: int, least: int) -> int:
 
 
 def _working_image(volume: Volume, matrix, grid: Grid, name: str) -> Float[ndarray, "d h w"]:
-    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    sigmas = _antialiasing(volume.spacing, spacing.max())
-    smoothed = _smooth(volume, volume.data, sigmas)
-    data = resample(smoothed, *grid, matrix=matrix).data
-    if any(sigmas):
-        # Smoothing carries a faint rim far into the background, which must stay exactly 0.
-        brain = _smooth(volume, (volume.data != 0).astype(np.float32), sigmas)
-        data[resample(brain, *grid, matrix=matrix).data < LEAST_COVERAGE] = 0
-    data = np.maximum(data, 0)
-    inside = data[data > 0]
-    if len(inside) == 0:
+    found = brain_on_grid(volume, grid, matrix=matrix)
+    if found is None:
         raise InputError(
             f"{name}: nothing of it meets the other brain: check the orientation in both headers, "
             "and that an initial affine leads from the fixed to the moving image"
         )
-    return (data / np.percentile(inside, _BRIGHT_PERCENTILE)).astype(np.float32)
-
-
-def _antialiasing(spacing: np.ndarray, target: float) -> list[float]:
-    """Widths in voxels that bring voxels of `spacing` to the blur of the coarser target."""
-    blur = np.sqrt(np.maximum(target**2 - spacing**2, 0)) * FWHM_TO_SIGMA / spacing
-    return [float(width) if width > 0.2 else 0.0 for width in blur]
-
-
-def _smooth(volume: Volume, data: np.ndarray, sigmas: list[float]) -> Volume:
-    if not any(sigmas):
-        return Volume(data, volume.affine)
-    smoothed = ndimage.gaussian_filter(
-        data, sigmas, output=np.float32, mode="constant", truncate=3.0
-    )
-    return Volume(smoothed, volume.affine)
+    return found

@@ -7,8 +7,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from drivenmorph_jax.alignment import Similarity, align
+from drivenmorph_jax.images.brain_on_grid import LEAST_COVERAGE
 from drivenmorph_jax.model import ModelConfig, Params, register, register_finer
-from drivenmorph_jax.pipeline.working_space import LEAST_COVERAGE, Shape, Spacing
+from drivenmorph_jax.pipeline.working_space import Shape, Spacing
 from drivenmorph_jax.spatial.affine import transform_points
 from drivenmorph_jax.spatial.filters import FWHM_TO_SIGMA, gaussian_smooth
 from drivenmorph_jax.spatial.resize import downsample

@@ -20,6 +20,8 @@ from drivenmorph_jax.data.prealign import cache_folder, open_reference, prepare
 from drivenmorph_jax.data.reading import read_image
 from drivenmorph_jax.data.subject import Subject
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.images import resample
+from drivenmorph_jax.pipeline.working_space import to_working_space
 
 
 def run(cfg, **changes):
@@ -71,6 +73,19 @@ def test_without_alignment_voxels_are_only_cropped_and_padded(layout):
         np.testing.assert_allclose(subject.image[inside], original.image[kept] / scale, atol=1e-3)
         np.testing.assert_array_equal(subject.labels[inside], original.labels[kept])
         assert subject.image.min() == 0 and 0.9 < subject.image.max() < 1.3
+
+
+def test_a_finer_image_is_trained_on_as_it_is_registered(layout):
+    cfg = dataclasses.replace(layout("folder"), prealign=False)
+    coarse = dataclasses.replace(cfg, spacing=(16.0, 16.0, 16.0), shape=(12, 12, 12))
+    file = list_subjects(cfg).training[0]
+    subjects, _ = run(coarse)
+    image = read_image(file.image_path)
+    grid = open_reference(coarse, [file]).grid
+    seen = to_working_space(image, image, np.eye(4), grid).fixed
+    np.testing.assert_allclose(subjects[0].image, seen, atol=1e-3)
+    sharp = resample(image, *grid).data
+    assert np.abs(subjects[0].image - sharp / sharp.max()).max() > 0.1, "nothing was blurred"
 
 
 def test_on_disk_or_in_memory(layout):
