@@ -48,10 +48,7 @@ def main() -> int:
         report = evaluate(
             subject.method, data, output, settings=settings, limit=arguments.limit, progress=say
         )
-    except InputError as error:
-        print(f"eval.py: error: {error}", file=sys.stderr)
-        return 2
-    except (MemoryError, OSError, RuntimeError) as error:
+    except Exception as error:
         reason = plain_reason(error)
         if reason is None:
             raise

@@ -17,7 +17,7 @@ import pathlib
 import sys
 
 from drivenmorph_jax.config import load_config
-from drivenmorph_jax.errors import InputError, plain_reason
+from drivenmorph_jax.errors import plain_reason
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.training.experiment import train
 from drivenmorph_jax.training.journal import TrainingError
@@ -42,10 +42,10 @@ def main() -> int:
         config = load_config(arguments.config, arguments.overrides)
         enable_compilation_cache()
         outcome = train(config, run_dir, resume=arguments.resume, profile=arguments.profile)
-    except (InputError, TrainingError) as error:
+    except TrainingError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except (MemoryError, OSError, RuntimeError) as error:
+        return 1
+    except Exception as error:
         # Output may go to the disk that is full; all else that writes has its own message.
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = f"{error.strerror}: make room, and --resume"

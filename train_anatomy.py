@@ -35,10 +35,10 @@ def main() -> int:
     try:
         enable_compilation_cache()
         return {"examples": gather, "train": train, "join": join}[options.task](options)
-    except (InputError, TrainingError) as error:
+    except TrainingError as error:
         print(f"train_anatomy.py: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except (MemoryError, OSError, RuntimeError) as error:
+        return 1
+    except Exception as error:
         reason = plain_reason(error, memory="lower --batch")
         if reason is None:
             raise

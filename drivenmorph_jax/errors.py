@@ -11,11 +11,14 @@ class InputError(ValueError):
 
 
 def plain_reason(error: Exception, *, memory: str = "crop the images") -> str | None:
-    """One line about what is no fault of the program: no memory, or a file that the system refuses.
+    """One line about what is no fault of the program: unusable input, a file that the system
+    refuses, no memory.
 
     None where it may be one, and where to look is told by the traceback alone. `memory` is what
     helps where there is not enough.
     """
+    if isinstance(error, InputError):
+        return str(error)
     # JAX's own exception of a device that is full is a RuntimeError.
     full = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
     if full or isinstance(error, MemoryError):

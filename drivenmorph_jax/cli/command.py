@@ -20,7 +20,7 @@ from drivenmorph_jax.cli import (
     register,
 )
 from drivenmorph_jax.cli.terminal import NAME, fail, show_warnings
-from drivenmorph_jax.errors import InputError, plain_reason
+from drivenmorph_jax.errors import plain_reason
 
 # In the order of --help. Each module has `add(commands)`, which sets the function to run.
 _COMMANDS = (register, batch, atlas, explain, apply, invert, compose, jacobian, convert, export)
@@ -34,11 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _end)
     try:
         return options.run(options, shlex.join([NAME, *given]))
-    except InputError as error:
-        return fail(str(error))
     except KeyboardInterrupt:
         return fail("interrupted, nothing is written", code=128 + signal.SIGINT)
-    except (MemoryError, OSError, RuntimeError) as error:
+    except Exception as error:
         reason = plain_reason(error)
         if reason is None:
             raise

@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.tables import read_rows
+from drivenmorph_jax.tables import read_table
 
 _OTHER_SIDE = {"Left-": "Right-", "Right-": "Left-"}
 
@@ -66,10 +66,10 @@ def read_label_table(path: str | Path) -> LabelTable:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no label table at {path}: set data.labels to a .tsv of (label, name)")
-    (_, header), *rows = read_rows(path, f"label table {path}", delimiter="\t") or [(1, [])]
+    header, rows = read_table(path, f"label table {path}", delimiter="\t")
     try:
-        value, name = header.index("label"), header.index("name")
-        entries = [(int(row[value]), row[name]) for _, row in rows]
+        value, name = header.cells.index("label"), header.cells.index("name")
+        entries = [(int(cells[value]), cells[name]) for _, cells in rows]
     except (IndexError, ValueError):
         raise InputError(
             f"label table {path}: needs tab-separated columns 'label' (an integer) and 'name'"

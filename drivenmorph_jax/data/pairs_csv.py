@@ -7,7 +7,7 @@ from drivenmorph_jax.data.config import DataConfig
 from drivenmorph_jax.data.listing import Listing, SubjectFile, strip_image_suffix
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.paths import user_path
-from drivenmorph_jax.tables import read_rows
+from drivenmorph_jax.tables import read_table
 
 _COLUMNS = {"fixed", "moving", "fixed_labels", "moving_labels"}
 Pairs = tuple[tuple[str, str], ...]
@@ -32,8 +32,7 @@ def list_pairs_csv(cfg: DataConfig) -> Listing:
 def _read(path: Path) -> tuple[tuple[SubjectFile, ...], Pairs]:
     if not path.is_file():
         raise InputError(f"no CSV of pairs at {path}: set data.path (or data.validation_path)")
-    filled = [(line, row) for line, row in read_rows(path, f"pairs {path}") if any(row)]
-    (_, columns), *rows = filled or [(1, [])]
+    (_, columns), rows = read_table(path, f"pairs {path}")
     if not {"fixed", "moving"} <= set(columns) or set(columns) - _COLUMNS:
         raise InputError(
             f"{path}: needs the columns fixed,moving[,fixed_labels,moving_labels], "

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.tables import read_rows
+from drivenmorph_jax.tables import read_table
 from drivenmorph_jax.writing import write_atomically
 
 _AXES = ("x", "y", "z")
@@ -37,9 +37,9 @@ def load_points(path: str | os.PathLike) -> PointTable:
         InputError: the file cannot be read, lacks a column, or holds something that is no number.
     """
     title = f"points {path}"
-    (_, header), *filled = read_rows(pathlib.Path(path), title) or [(1, [])]
-    columns = tuple(header)
-    rows = tuple(dict(zip(columns, row, strict=False)) for _, row in filled)
+    header, filled = read_table(pathlib.Path(path), title)
+    columns = tuple(header.cells)
+    rows = tuple(dict(zip(columns, cells, strict=False)) for _, cells in filled)
     missing = [axis for axis in _AXES if axis not in columns]
     if missing:
         raise InputError(f"{title}: has no column {', '.join(missing)}: begin with x,y,z (RAS mm)")

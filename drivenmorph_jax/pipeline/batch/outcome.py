@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from drivenmorph_jax.errors import InputError, plain_reason
+from drivenmorph_jax.errors import plain_reason
 from drivenmorph_jax.pipeline.batch.pairs import Pair
 from drivenmorph_jax.pipeline.quality import worst
 from drivenmorph_jax.pipeline.summary import Summary
@@ -104,8 +104,7 @@ def _row(outcome: Outcome) -> dict[str, str]:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError):
-        return text
-    unexpected = f"unexpected {type(error).__name__}: {text}: register this pair alone to see where"
-    return plain_reason(error) or unexpected
+    unexpected = (
+        f"unexpected {type(error).__name__}: {error}: register this pair alone to see where"
+    )
+    return " ".join((plain_reason(error) or unexpected).split())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from drivenmorph_jax.data.listing import strip_image_suffix
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.paths import user_path
-from drivenmorph_jax.tables import read_rows
+from drivenmorph_jax.tables import read_table
 
 _IMAGES = ("fixed", "moving")
 _LABELS = ("fixed_labels", "moving_labels")
@@ -70,12 +70,11 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
 
 def _read(path: Path, title: str) -> list[tuple[int, Record]]:
     """The rows that are not blank, each with its line; the header is checked."""
-    filled = [(line, row) for line, row in read_rows(path, title) if any(row)]
-    if not filled:
+    (line, header), rows = read_table(path, title)
+    if not header:
         raise InputError(f"{title}: is empty: begin with a line fixed,moving")
-    (line, header), *others = filled
     _check_header(header, f"{title}, line {line}")
-    return [(line, _record(header, row, f"{title}, line {line}")) for line, row in others]
+    return [(line, _record(header, cells, f"{title}, line {line}")) for line, cells in rows]
 
 
 def _check_header(header: Sequence[str], title: str) -> None:
