@@ -71,6 +71,15 @@ def test_what_is_saved_loads_as_the_same(tmp_path):
         ("training: 5", "training is 5: "),
         ("loss: {lncc_window: 4}", "loss.lncc_window is 4: an odd number of voxels"),
         ("loss: {lncc_window: -1}", "loss.lncc_window is -1: an odd number of voxels"),
+        (
+            "{data: {shape: [8, 32, 32]}, model: {iterations: [1, 3, 4, 4]}}",
+            "data.shape [8, 32, 32] has [1, 4, 4] voxels at level 3, the coarsest with a force, "
+            "and its supervision (loss.force_weight) needs 2 an axis: use a larger shape",
+        ),
+        (
+            "{data: {shape: [16, 32, 32]}, loss: {regularity: bending}}",
+            "data.shape [16, 32, 32] has [2, 4, 4] voxels at level 3",
+        ),
         ("model: {window: 0}", "model.window is 0: at least 1"),
         ("model: {channels: 3}", "model.channels is 3: "),
         ("- a", "needs keys and values"),
@@ -83,6 +92,11 @@ def test_what_is_wrong_is_named_in_one_line(text, message):
     assert str(caught.value).startswith("one.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["loss: {force_weight: 0.0}", "model: {iterations: [1, 3, 4, 0]}"])
+def test_a_small_grid_will_do_where_no_force_is_supervised_on_it(text):
+    assert parse_config(text, ["data.shape=[8, 8, 8]"]).data.shape == (8, 8, 8)
 
 
 @pytest.mark.parametrize("override", ["training.steps", "=3", "training..steps=3"])

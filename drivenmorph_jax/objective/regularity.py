@@ -13,6 +13,9 @@ from jaxtyping import Array, Float
 
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 
+LEAST_VOXELS = {"diffusion": 2, "bending": 3}
+"""An axis, that the differences of each regularity take."""
+
 
 def diffusion(
     displacement: Float[Array, "*space n"], spacing: Sequence[float] = (1.0, 1.0, 1.0)
@@ -28,7 +31,7 @@ def diffusion(
     Raises:
       ValueError: the spacing has not one entry an axis, or an axis has fewer than 2 voxels.
     """
-    displacement, steps = _physical(displacement, spacing, shortest=2)
+    displacement, steps = _physical(displacement, spacing, shortest=LEAST_VOXELS["diffusion"])
     squares = [
         jnp.mean((jnp.diff(displacement, axis=axis) / step) ** 2) for axis, step in enumerate(steps)
     ]
@@ -50,7 +53,7 @@ def bending_energy(
     Raises:
       ValueError: the spacing has not one entry an axis, or an axis has fewer than 3 voxels.
     """
-    displacement, steps = _physical(displacement, spacing, shortest=3)
+    displacement, steps = _physical(displacement, spacing, shortest=LEAST_VOXELS["bending"])
     total = jnp.zeros((), displacement.dtype)
     axes = range(len(steps))
     for j, k in itertools.combinations_with_replacement(axes, 2):

@@ -16,6 +16,7 @@ from drivenmorph_jax.data.synthesis import intensity_classes, synthesise_pair
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.model.config import ModelConfig
 from drivenmorph_jax.objective.loss import LossConfig
+from drivenmorph_jax.objective.regularity import LEAST_VOXELS
 from drivenmorph_jax.training.checkpoint import Checkpoints
 from drivenmorph_jax.training.logging import MetricLog, Reporter, make_reporter
 from drivenmorph_jax.training.loop import Evaluate, Outcome, train_loop
@@ -45,6 +46,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.data.label_maps:
             _require_synthesis("data.label_maps", self.training)
+        if self.loss.force_weight:
+            _require_room(self.data.shape, self.model, self.loss)
 
 
 def train(
@@ -137,6 +140,19 @@ def train(
 def _require_synthesis(title: str, cfg: TrainingConfig) -> None:
     if not cfg.synthesis.enabled:
         raise InputError(f"{title}: they have no images: set training.synthesis.enabled to true")
+
+
+def _require_room(shape: tuple[int, ...], model: ModelConfig, loss: LossConfig) -> None:
+    """Each level whose force is supervised must have the voxels that its regularity takes."""
+    level = max(level for level, count in enumerate(model.iterations) if count)
+    coarsest = [-(-size // 2**level) for size in shape]
+    least = LEAST_VOXELS[loss.regularity]
+    if min(coarsest) < least:
+        raise InputError(
+            f"data.shape {list(shape)} has {coarsest} voxels at level {level}, the coarsest with "
+            f"a force, and its supervision (loss.force_weight) needs {least} an axis: use a larger "
+            "shape, or a model of fewer levels"
+        )
 
 
 def _make_backend(
