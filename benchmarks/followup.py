@@ -7,7 +7,8 @@ method registers one contrast, and what is scored is the correlation of the othe
 the same map, in the interior of both brains. A map that follows the noise of one contrast gains
 nothing there; a change that both show, such as a lesion, it may still follow. Beside it: how far
 from where they started points of the brain come back, there by one map and back by the other.
-Every pair of a method is kept in OUTPUT/cache, so that the script continues where it was stopped.
+Every contrast of a method is kept in OUTPUT/followup/METHOD.jsonl, so that the script continues
+where it was stopped; the table has what is kept of other methods, too.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ from imposed import points_in
 from machine import describe_machine, hold_to_threads
 from methods import METHODS, Entry, UnavailableError, add_baseline_option, make_entry
 from numpy import ndarray
-from records import Record, digest, read_record, write_record
+from records import RESULTS, Ledger, Record, digest
 from scipy import ndimage
 
 from drivenmorph_jax.cli.terminal import say
@@ -42,8 +43,8 @@ POINTS = 2_000
 # mm that the interior lies below the edge of both brains: one mask cuts both contrasts, so that
 # their edges agree where either's do.
 DEPTH = 6.0
-# The affine is part of the preparation of all but these.
-_LEFT_OUT = ("ants_syn_own_affine", "ants_syncc_own_affine")
+# The affine is part of the preparation of all but those that bring their own.
+USUAL = [name for name in METHODS if not name.endswith("_own_affine")]
 _COLUMNS = ("seen", "withheld", "round_trip", "folding_percent", "ndv_percent", "seconds")
 
 
@@ -54,72 +55,81 @@ def main() -> int:
     try:
         brains = {study: load_brains(arguments.data, study) for study in STUDIES}
         pairs = [make_pair(brains, *order) for order in itertools.permutations(STUDIES)]
-        records = [
-            record
-            for entry in make_entries(arguments)
-            for contrast in CONTRASTS
-            for record in run(entry, pairs, contrast, arguments.output, threads)
-        ]
+        found = [study for name in USUAL for study in run(name, pairs, arguments, threads)]
     except InputError as error:
         print(f"followup.py: error: {error}", file=sys.stderr)
         return 2
-    if not records:
+    if not found:
         print("followup.py: error: no method can run: see above", file=sys.stderr)
         return 2
-    text = make_table(records, threads)
+    text = make_table(found)
     print(f"\n{text}")
     path = arguments.output / "followup.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
     return 0
 
 
-def make_entries(arguments: argparse.Namespace) -> Iterator[Entry]:
-    """The methods asked for; one that cannot run here is left out with a line."""
-    for name in METHODS:
-        if name in arguments.methods:
-            try:
-                yield make_entry(
-                    name,
-                    (SPACING, SPACING, SPACING),
-                    checkpoint=arguments.checkpoint,
-                    baselines=dict(arguments.baselines),
-                )
-            except UnavailableError as error:
-                say(f"{name} is left out: {error}")
+def run(name: str, pairs: list[Pair], arguments: Any, threads: int) -> list[Record]:
+    """What is recorded of a method, a record a contrast; of one asked for, worked out now if not.
+
+    Of a method that cannot run here, the latest of each contrast.
+    """
+    ledger = Ledger(arguments.output / "followup" / f"{name}.jsonl")
+    asked = name in arguments.methods
+    try:
+        entry = make_entry(
+            name,
+            (SPACING, SPACING, SPACING),
+            checkpoint=arguments.checkpoint,
+            baselines=dict(arguments.baselines),
+        )
+    except UnavailableError as error:
+        if asked:
+            say(f"{name} is left out: {error}")
+        latest = {record["contrast"]: record for record in ledger}
+        return [latest[contrast] for contrast in CONTRASTS if contrast in latest]
+    found = []
+    for contrast in CONTRASTS:
+        key = key_of(entry, pairs, contrast, threads)
+        if asked and key not in ledger:
+            ledger.add(key, register_both_ways(entry, pairs, contrast, threads))
+        found += [ledger[key]] if key in ledger else []
+    return found
 
 
-def run(
-    entry: Entry, pairs: list[Pair], contrast: str, output: pathlib.Path, threads: int
-) -> list[Record]:
-    """A record for either direction of a contrast: from the cache, else worked out now."""
+def key_of(entry: Entry, pairs: list[Pair], contrast: str, threads: int) -> str:
     images = [
         image for pair in pairs for part in (pair.fixed, pair.moving) for image in part.values()
     ]
-    key = digest(VERSION, contrast, POINTS, threads, entry.settings, *images)
-    path = output / "cache" / entry.name / f"{contrast}-{key}.json"
-    if not path.is_file():
-        load = os.getloadavg()[0]
-        results = [entry.run(pair.fixed[contrast], pair.moving[contrast]) for pair in pairs]
-        maps = [pair.transform(found) for pair, (found, _) in zip(pairs, results, strict=True)]
-        records = [
-            score(pair, contrast, displacement)
-            | {
-                "method": entry.name,
-                "contrast": contrast,
-                "fixed": pair.fixed_study,
-                "settings": entry.settings,
-                "round_trip": round_trip(pair, there, back),
-                "seconds": seconds,
-                "load_before": load,
-            }
-            for pair, (displacement, seconds), there, back in zip(
-                pairs, results, maps, reversed(maps), strict=True
-            )
-        ]
-        write_record(path, {"machine": describe_machine(threads), "records": records})
-        withheld = " and ".join(f"{record['withheld']:.4f}" for record in records)
-        say(f"{entry.name}, {contrast} registered: the other contrast correlates by {withheld}")
-    return read_record(path)["records"]
+    return digest(VERSION, contrast, POINTS, threads, entry.settings, *images)
+
+
+def register_both_ways(entry: Entry, pairs: list[Pair], contrast: str, threads: int) -> Record:
+    """Of one contrast: the figures of either direction."""
+    load = os.getloadavg()[0]
+    results = [entry.run(pair.fixed[contrast], pair.moving[contrast]) for pair in pairs]
+    maps = [pair.transform(found) for pair, (found, _) in zip(pairs, results, strict=True)]
+    directions = [
+        score(pair, contrast, displacement)
+        | {
+            "fixed": pair.fixed_study,
+            "round_trip": round_trip(pair, there, back),
+            "seconds": seconds,
+        }
+        for pair, (displacement, seconds), there, back in zip(
+            pairs, results, maps, reversed(maps), strict=True
+        )
+    ]
+    withheld = " and ".join(f"{found['withheld']:.4f}" for found in directions)
+    say(f"{entry.name}, {contrast} registered: the other contrast correlates by {withheld}")
+    return {
+        "method": entry.name,
+        "contrast": contrast,
+        "settings": entry.settings,
+        "machine": describe_machine(threads),
+        "load_before": load,
+        "directions": directions,
+    }
 
 
 def score(pair: Pair, contrast: str, displacement: ndarray) -> Record:
@@ -151,24 +161,23 @@ def round_trip(pair: Pair, there: Transform, back: Transform) -> float:
     return float(np.linalg.norm(back(there(points)) - points, axis=-1).mean())
 
 
-def make_table(records: list[Record], threads: int) -> str:
+def make_table(records: list[Record]) -> str:
     """Markdown: one line a method and contrast, means over the two directions."""
     lines = [
         "| method | registered | its correlation | of the other contrast | there and back, mm "
         "| folding % | NDV % | s / pair |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for (name, contrast), found in itertools.groupby(
-        records, key=lambda record: (record["method"], record["contrast"])
-    ):
-        table = np.array([[record[column] for column in _COLUMNS] for record in found])
+    for record in records:
+        table = np.array([[found[column] for column in _COLUMNS] for found in record["directions"]])
         seen, withheld, distance, folding, ndv, seconds = table.mean(0)
         lines.append(
-            f"| {METHODS[name]} | {contrast} | {seen:.4f} | {withheld:.4f} | {distance:.3f} "
-            f"| {folding:.4f} | {ndv:.4f} | {seconds:.1f} |"
+            f"| {METHODS[record['method']]} | {record['contrast']} | {seen:.4f} | {withheld:.4f} "
+            f"| {distance:.3f} | {folding:.4f} | {ndv:.4f} | {seconds:.1f} |"
         )
     load = max(record["load_before"] for record in records)
-    note = f"One patient, two times, both directions. {describe_machine(threads)}"
+    machines = " and ".join(sorted({record["machine"] for record in records}))
+    note = f"One patient, two times, both directions. {machines}"
     return "\n".join([*lines, "", f"{note}; load at most {load:.1f}."])
 
 
@@ -176,12 +185,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Follow-up pairs: agreement of what was withheld.")
     default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
     data = pathlib.Path(os.environ.get("DRIVENMORPH_DATA", default)) / "followup"
-    usual = [name for name in METHODS if name not in _LEFT_OUT]
     parser.add_argument("--data", type=pathlib.Path, default=data)
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the released weights")
     add_baseline_option(parser)
-    parser.add_argument("--methods", nargs="+", choices=usual, default=usual, metavar="NAME")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/followup"))
+    parser.add_argument("--methods", nargs="+", choices=USUAL, default=USUAL, metavar="NAME")
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--threads", type=int, help="default: all cores that this process may use")
     return parser.parse_args()
 

@@ -1,9 +1,12 @@
 """Follow-up pairs: where the brain is, what of a map is scored, and that it is scored rightly."""
 
+import argparse
+
 import followup
 import numpy as np
 import pytest
 from followup_pairs import STUDIES, Pair, brain_mask, load_brains, make_pair
+from methods import Entry, UnavailableError
 
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume
@@ -65,20 +68,60 @@ def test_a_round_trip_through_opposite_steps_ends_where_it_began():
 
 
 def test_the_table_has_a_line_for_each_method_and_contrast():
-    record = dict.fromkeys(followup._COLUMNS, 0.5) | {"load_before": 0.25}
+    direction = dict.fromkeys(followup._COLUMNS, 0.5)
     records = [
-        record | {"method": method, "contrast": contrast, "withheld": withheld}
+        {
+            "method": method,
+            "contrast": contrast,
+            "machine": "one machine",
+            "load_before": 0.25,
+            "directions": [direction | {"withheld": withheld} for withheld in (0.9, 0.8)],
+        }
         for method in ("affine", "drivenmorph")
         for contrast in ("t1w", "flair")
-        for withheld in (0.9, 0.8)
     ]
-    lines = followup.make_table(records, threads=2).splitlines()
+    lines = followup.make_table(records).splitlines()
     assert lines[2].startswith("| affine only | t1w | 0.5000 | 0.8500 |")
     assert [line.split("|")[1].strip() for line in lines[2:6]] == [
         *["affine only"] * 2,
         *["ours: brain-t1"] * 2,
     ]
-    assert lines[-1].endswith("load at most 0.2.")
+    assert lines[-1].endswith("one machine; load at most 0.2.")
+
+
+def test_what_is_recorded_is_not_run_again_and_told_where_it_cannot_run(tmp_path, monkeypatch):
+    (brain,) = balls(40)
+    images = {name: np.where(brain, 0.5, 0).astype(np.float32) for name in followup.CONTRASTS}
+    pairs = [pair_of(images, images)] * 2
+    calls = []
+
+    def stay(fixed, moving):
+        calls.append(fixed)
+        return np.zeros((*fixed.shape, 3), np.float32), 0.5
+
+    def run(*asked: str):
+        arguments = argparse.Namespace(
+            output=tmp_path, methods=asked, checkpoint=None, baselines=[]
+        )
+        return followup.run("affine", pairs, arguments, 1)
+
+    entry = Entry("affine", {"constant": 1}, stay)
+    monkeypatch.setattr(followup, "make_entry", lambda *_, **__: entry)
+    monkeypatch.setattr(followup, "score", lambda *_: {"withheld": 0.5})
+    assert run("drivenmorph") == [] and not calls
+    found = run("affine")
+    assert [record["contrast"] for record in found] == list(followup.CONTRASTS)
+    assert len(calls) == 4 and [len(record["directions"]) for record in found] == [2, 2]
+    assert run("affine") == run("drivenmorph") == found and len(calls) == 4
+    # Other settings are another method.
+    entry = Entry("affine", {"constant": 2}, stay)
+    assert run("drivenmorph") == []
+
+    def cannot(*_, **__):
+        raise UnavailableError("not here")
+
+    monkeypatch.setattr(followup, "make_entry", cannot)
+    assert run("affine") == found
 
 
 def test_an_absent_study_is_named(tmp_path):
