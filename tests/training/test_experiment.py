@@ -137,9 +137,9 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
         (["--config", "none.yaml"], "config none.yaml cannot be read"),
         (["--config", "{config}", "training.stepz=1"], "unknown key training.stepz"),
         (["--config", "{config}", "data.format=folder", "data.path=nowhere"], "nowhere"),
-        (["--config", "{config}", "data.shape=[8, 8, 8]", "training.space=3"], "training.space"),
+        (["--config", "{config}", "data.shape=[16, 16, 16]", "training.space=3"], "training.space"),
         (
-            ["--config", "{config}", "data.shape=[8, 8, 8]", "training.best_metric=loss"],
+            ["--config", "{config}", "data.shape=[16, 16, 16]", "training.best_metric=loss"],
             "training.best_metric is 'loss', but evaluation gives dice, ",
         ),
     ],
