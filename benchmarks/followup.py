@@ -55,14 +55,14 @@ def main() -> int:
     try:
         brains = {study: load_brains(arguments.data, study) for study in STUDIES}
         pairs = [make_pair(brains, *order) for order in itertools.permutations(STUDIES)]
-        found = [study for name in USUAL for study in run(name, pairs, arguments, threads)]
+        records = [record for name in USUAL for record in run(name, pairs, arguments, threads)]
     except InputError as error:
         print(f"followup.py: error: {error}", file=sys.stderr)
         return 2
-    if not found:
+    if not records:
         print("followup.py: error: no method can run: see above", file=sys.stderr)
         return 2
-    text = make_table(found)
+    text = make_table(records)
     print(f"\n{text}")
     path = arguments.output / "followup.md"
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
@@ -84,9 +84,10 @@ def run(name: str, pairs: list[Pair], arguments: Any, threads: int) -> list[Reco
             baselines=dict(arguments.baselines),
         )
     except UnavailableError as error:
-        if asked:
-            say(f"{name} is left out: {error}")
         latest = {record["contrast"]: record for record in ledger}
+        if asked or latest:
+            outcome = "its records stand as they are" if latest else "it is left out"
+            say(f"{name} cannot run here, {outcome}: {error}")
         return [latest[contrast] for contrast in CONTRASTS if contrast in latest]
     found = []
     for contrast in CONTRASTS:

@@ -89,7 +89,9 @@ def test_the_table_has_a_line_for_each_method_and_contrast():
     assert lines[-1].endswith("one machine; load at most 0.2.")
 
 
-def test_what_is_recorded_is_not_run_again_and_told_where_it_cannot_run(tmp_path, monkeypatch):
+def test_what_is_recorded_is_not_run_again_and_told_where_it_cannot_run(
+    tmp_path, monkeypatch, capsys
+):
     (brain,) = balls(40)
     images = {name: np.where(brain, 0.5, 0).astype(np.float32) for name in followup.CONTRASTS}
     pairs = [pair_of(images, images)] * 2
@@ -116,12 +118,16 @@ def test_what_is_recorded_is_not_run_again_and_told_where_it_cannot_run(tmp_path
     # Other settings are another method.
     entry = Entry("affine", {"constant": 2}, stay)
     assert run("drivenmorph") == []
+    newer = run("affine")
+    assert newer != found and len(calls) == 8
 
     def cannot(*_, **__):
         raise UnavailableError("not here")
 
     monkeypatch.setattr(followup, "make_entry", cannot)
-    assert run("affine") == found
+    capsys.readouterr()
+    assert run("drivenmorph") == newer
+    assert "cannot run here, its records stand as they are: not here" in capsys.readouterr().out
 
 
 def test_an_absent_study_is_named(tmp_path):
