@@ -15,7 +15,7 @@ from drivenmorph_jax.spatial.fields import exponential
 from drivenmorph_jax.spatial.jacobian import jacobian_determinant
 
 LENGTHS = (25.0, 40.0)
-"""mm: correlation lengths are drawn between these."""
+"""mm: correlation lengths are drawn between these, unless said."""
 PEAK, MEAN = 12.0, 4.0
 """mm: the largest and the mean displacement in the brain are at least these."""
 # Velocities are drawn on a grid as much coarser, with cells around it that the spline needs.
@@ -42,7 +42,12 @@ class Imposed(NamedTuple):
 
 
 def impose(
-    seed: int, brain: Bool[ndarray, "d h w"], spacing: float, *, bounds=(PEAK, MEAN)
+    seed: int,
+    brain: Bool[ndarray, "d h w"],
+    spacing: float,
+    *,
+    bounds: tuple[float, float] = (PEAK, MEAN),
+    lengths: tuple[float, float] = LENGTHS,
 ) -> Imposed:
     """The deformation of a seed, as small as the bounds allow.
 
@@ -55,12 +60,13 @@ def impose(
       brain: where the size counts.
       spacing: mm per voxel, along all axes.
       bounds: of peak and mean, mm.
+      lengths: between which the correlation length is drawn, mm.
 
     Raises:
       ValueError: the map folds.
     """
     rng = np.random.default_rng(seed)
-    length = float(rng.uniform(*LENGTHS))
+    length = float(rng.uniform(*lengths))
     velocity = smooth_noise(rng, brain.shape, length / spacing) * (_DEVIATION / spacing)
     inside = np.argwhere(brain).T
     while True:
