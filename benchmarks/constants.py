@@ -15,10 +15,12 @@ from imposed import impose, origins, points_in
 from jaxtyping import Float
 from machine import describe_machine, hold_to_threads
 from numpy import ndarray
+from painted import painted_subjects
 from records import RESULTS, Ledger, Record, digest
 
 from drivenmorph_jax.cli.terminal import say
 from drivenmorph_jax.data import Subject
+from drivenmorph_jax.data.labels import read_label_table
 from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.evaluation import overlap
 from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
@@ -27,6 +29,8 @@ from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
 
+PAINTED = (("01", "08"), ("10", "15"), ("06", "19"))
+"""Pairs of label maps, by their numbers."""
 RELEASED = "released"
 """The variant that the others are compared with."""
 NOISE = 0.02
@@ -56,7 +60,7 @@ class Study(NamedTuple):
       name: of its files.
       told: settings that all its figures depend on.
       variants: plain values of each, by name; the figures depend on them too.
-      cases: by name, each worked out where it is needed.
+      cases: by name, whose first word is a kind; each is worked out where it is needed.
       finder: of a pair, what finds the displacement by a variant, told by its name.
     """
 
@@ -150,6 +154,13 @@ def people(fixed: Subject, moving: Subject, values: Sequence[int]) -> Judged:
     return Judged(images[0], images[1], score)
 
 
+def painted_people(fixed: str, moving: str, spacing: float, data: pathlib.Path) -> Judged:
+    """Two people of the label maps in `data`, painted like a T1."""
+    names = [f"training_seg_{number}" for number in (fixed, moving)]
+    pair = painted_subjects(data / "labelmaps_1mm", names, spacing)
+    return people(pair[0], pair[1], read_label_table(data / "labels.tsv").values)
+
+
 def deformed(
     image: Float[ndarray, "d h w"], seed: int, spacing: float, parts: Sequence[Bounds]
 ) -> Judged:
@@ -193,29 +204,35 @@ def _regularity(displacement: ndarray, brain: ndarray) -> Record:
 
 def table(records: Sequence[Record], variants: Sequence[str]) -> str:
     """Markdown: a line a variant, with its mean figures and what they are above the released."""
-    lines = [
-        "| variant | people: Dice | above the released | NDV % | SDlogJ "
-        "| deformed: mm left | above the released | NDV % | SDlogJ |",
-        "|---|---|---|---|---|---|---|---|---|",
+    kinds = {r["case"].split()[0]: "error" if "error" in r else "dice" for r in records}
+    titles = {"dice": "Dice", "error": "mm left"}
+    heads = [
+        f"{kind}: {titles[figure]} | above the released | NDV % | SDlogJ"
+        for kind, figure in kinds.items()
     ]
+    lines = [f"| {' | '.join(['variant', *heads])} |", "|---" * (1 + 4 * len(kinds)) + "|"]
     for variant in variants:
-        halves = _half(records, variant, "dice", 4) + _half(records, variant, "error", 3)
-        lines.append(f"| {variant} | {' | '.join(halves)} |")
-    counts = [len({r["case"] for r in records if figure in r}) for figure in ("dice", "error")]
-    machines = "; ".join(sorted({record["machine"] for record in records}))
-    note = f"{counts[0]} pairs of people, {counts[1]} known deformations. {machines}"
-    return "\n".join([*lines, "", note])
+        cells = [_cells(records, variant, kind, figure) for kind, figure in kinds.items()]
+        lines.append(f"| {' | '.join([variant, *cells])} |")
+    cases = {record["case"] for record in records}
+    counts = [f"{kind}: {sum(kind in case for case in cases)}" for kind in kinds]
+    machines = sorted({record["machine"] for record in records})
+    return "\n".join([*lines, "", f"Pairs, {', '.join(counts)}. {'; '.join(machines)}"])
 
 
-def _half(records: Sequence[Record], variant: str, figure: str, digits: int) -> list[str]:
-    found = {r["case"]: r for r in records if r["variant"] == variant and figure in r}
-    base = {r["case"]: r for r in records if r["variant"] == RELEASED and figure in r}
+def _cells(records: Sequence[Record], variant: str, kind: str, figure: str) -> str:
+    of_kind = [record for record in records if record["case"].split()[0] == kind]
+    found = {r["case"]: r for r in of_kind if r["variant"] == variant}
+    base = {r["case"]: r[figure] for r in of_kind if r["variant"] == RELEASED}
     if not found:
-        return ["–"] * 4
-    means = [np.mean([r[c] for r in found.values()]) for c in (figure, "ndv_percent", "sdlogj")]
-    above = [found[case][figure] - base[case][figure] for case in found if case in base]
+        return "– | – | – | –"
+    mean, ndv, spread = (
+        np.mean([r[column] for r in found.values()]) for column in (figure, "ndv_percent", "sdlogj")
+    )
+    digits = 3 if figure == "error" else 4
+    above = [found[case][figure] - base[case] for case in found if case in base]
     told = "–"
     if variant != RELEASED and above:
-        told = f"{np.mean(above):+.{digits}f}"
-        told += f" ({min(above):+.{digits}f} to {max(above):+.{digits}f})"
-    return [f"{means[0]:.{digits}f}", told, f"{means[1]:.4f}", f"{means[2]:.4f}"]
+        ends = [f"{end:+.{digits}f}" for end in (min(above), max(above))]
+        told = f"{np.mean(above):+.{digits}f} ({' to '.join(ends)})"
+    return f"{mean:.{digits}f} | {told} | {ndv:.4f} | {spread:.4f}"

@@ -14,17 +14,16 @@ import functools
 import pathlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from constants import Bounds, Judged, Study, deformed, main, people
+from constants import PAINTED, Bounds, Judged, Study, deformed, main, painted_people
 from contrast_pairs import SPACING, load_contrasts
 from numpy import ndarray
-from painted import painted_subjects
 
-from drivenmorph_jax.data.labels import read_label_table
 from drivenmorph_jax.model import ModelConfig, register
 from drivenmorph_jax.model.correlation import correlation_demons
 from drivenmorph_jax.model.correlation_parameters import Comparison, Steps, layer_of
@@ -35,9 +34,10 @@ from drivenmorph_jax.spatial.resize import downsample, upsample_displacement
 # Raise it whenever a case would give other figures with the same constants.
 VERSION = 1
 WEIGHTS = "brain-t1"
-_PEOPLE = (("01", "08"), ("10", "15"), ("06", "19"))
 _SEEDS = (0, 1)
 _PARTS: tuple[Bounds, ...] = (((25.0, 40.0), (8.0, 2.5)), ((10.0, 14.0), (3.0, 1.0)))
+
+_SPARE = 8  # voxels around the patient's brain, to each side, that its deformations do not need
 
 
 class Variant(NamedTuple):
@@ -84,24 +84,18 @@ VARIANTS = {
 
 def make_study(data: pathlib.Path) -> Study:
     """The study, of data sets in a folder."""
-    cases = {f"people {a} {b}": functools.partial(painted, a, b, data) for a, b in _PEOPLE}
-    cases |= {f"deformed {seed}": functools.partial(patient, seed, data) for seed in _SEEDS}
+    cases = {f"painted {a} {b}": partial(painted_people, a, b, SPACING, data) for a, b in PAINTED}
+    cases |= {f"deformed {seed}": partial(patient, seed, data) for seed in _SEEDS}
     variants = {name: [how._asdict(), count] for name, (how, count) in VARIANTS.items()}
     told = [VERSION, load_pretrained(WEIGHTS).sha256]
     return Study("finer_constants", told, variants, cases, finder)
 
 
-def painted(fixed: str, moving: str, data: pathlib.Path) -> Judged:
-    """A pair of painted people."""
-    names = [f"training_seg_{number}" for number in (fixed, moving)]
-    pair = painted_subjects(data / "labelmaps_1mm", names)
-    return people(pair[0], pair[1], read_label_table(data / "labels.tsv").values)
-
-
 def patient(seed: int, data: pathlib.Path) -> Judged:
     """A patient's T1, and the same after a known deformation."""
     image = load_contrasts(data / "contrasts_1mm")["t1"].data
-    return deformed(image, seed, SPACING, _PARTS)
+    inner = slice(_SPARE, -_SPARE)
+    return deformed(image[inner, inner, inner], seed, SPACING, _PARTS)
 
 
 def finder(fixed: ndarray, moving: ndarray) -> Callable[[str], ndarray]:

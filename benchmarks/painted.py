@@ -1,4 +1,4 @@
-"""Pairs of people at 1 mm whose images are painted from whole-head label maps, like a T1."""
+"""People whose images are painted from whole-head label maps of 1 mm, like a T1."""
 
 import pathlib
 from typing import Any
@@ -15,10 +15,8 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
 from drivenmorph_jax.images.brain_on_grid import brain_on_grid
 
-SPACING = 1.0
-"""mm of the grid."""
-SHAPE = (144, 176, 144)
-"""Of the grid: around the brain of _REFERENCE, to which all are aligned."""
+EXTENT = (144.0, 176.0, 144.0)
+"""mm of the grid, around the brain of _REFERENCE, to which all are aligned."""
 _REFERENCE = "training_seg_05"
 
 # As in the T1 of the patient of contrasts_1mm: what is left of its white matter after a Gaussian
@@ -29,8 +27,13 @@ _NOISE = 0.02
 _BLUR = 0.5  # voxels: a scanner's own, beside the voxel.
 
 
-def painted_subjects(folder: pathlib.Path, names: list[str]) -> list[Subject]:
+def painted_subjects(folder: pathlib.Path, names: list[str], spacing: float) -> list[Subject]:
     """The label maps of these names as subjects on one grid, with their labels as drawn.
+
+    Args:
+      folder: of the label maps.
+      names: of theirs.
+      spacing: mm of the grid.
 
     Raises:
       InputError: the folder, or one of them, is not there.
@@ -40,7 +43,8 @@ def painted_subjects(folder: pathlib.Path, names: list[str]) -> list[Subject]:
         if name not in files:
             raise InputError(f"no {name} in {folder}: set DRIVENMORPH_DATA")
     reference, _ = read_label_map(files[_REFERENCE])
-    grid = working_grid(reference, SPACING, shape=SHAPE)
+    x, y, z = (round(length / spacing) for length in EXTENT)
+    grid = working_grid(reference, spacing, shape=(x, y, z))
     return [_subject(name, files[name], reference, grid) for name in names]
 
 
