@@ -34,7 +34,7 @@ from drivenmorph_jax.pipeline.pretrained import load_pretrained
 VERSION = 1
 CONFIG = pathlib.Path(__file__).resolve().parents[1] / "configs" / "ixi_2mm.yaml"
 SPACING = 2.0
-_SUBJECTS = 4  # of the six held out
+_PAIRS, _SUBJECTS = 6, 4  # of the six held out
 _PARTS: tuple[Bounds, ...] = (((25.0, 40.0), (12.0, 4.0)), ((14.0, 20.0), (4.0, 1.3)))
 
 
@@ -60,7 +60,7 @@ VARIANTS = {
 
 def make_study(data: pathlib.Path) -> Study:
     """The study; images of IXI are those of the config."""
-    cases = {f"people {place}": partial(pair, place) for place in range(_SUBJECTS)}
+    cases = {f"people {place}": partial(pair, place) for place in range(_PAIRS)}
     cases |= {f"painted {a} {b}": partial(painted_people, a, b, SPACING, data) for a, b in PAINTED}
     cases |= {f"deformed {place}": partial(itself, place) for place in range(_SUBJECTS)}
     variants = {name: list(variant) for name, variant in VARIANTS.items()}

@@ -59,7 +59,8 @@ class Comparison(NamedTuple):
         return self.steps[min(level, len(self.steps) - 1)]
 
 
-# Chosen on held-out training subjects, but those at half the resolution: see docs/experiments.md.
+# Chosen on held-out training subjects; those at half the resolution were found on pairs of MALF and
+# judged again on what is not: see docs/experiments.md.
 _ONE_CONTRAST = Comparison(
     windows=(9,),
     steps=(

@@ -20,7 +20,7 @@ from drivenmorph_jax.model.ignored import Ignored
 from drivenmorph_jax.spatial.resize import upsample_displacement
 
 FINER_ITERATIONS = 60
-# Chosen on pairs of MALF beyond the study's first five: see docs/experiments.md. The windows are
+# Found on pairs of MALF, and judged again on what is not: see docs/experiments.md. The windows are
 # about as wide in mm as those of the network's own grid.
 FINER_COMPARISON = Comparison(
     windows=(17,),
