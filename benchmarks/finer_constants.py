@@ -83,7 +83,9 @@ VARIANTS = {
 
 def make_study(data: pathlib.Path) -> Study:
     """The study, of data sets in a folder."""
-    cases = {f"painted {a} {b}": partial(painted_people, a, b, SPACING, data) for a, b in PAINTED[:2]}
+    cases = {
+        f"painted {a} {b}": partial(painted_people, a, b, SPACING, data) for a, b in PAINTED[:2]
+    }
     cases["deformed 0"] = partial(patient, 0, data)
     variants = {name: [how._asdict(), count] for name, (how, count) in VARIANTS.items()}
     told = [VERSION, load_pretrained(WEIGHTS).sha256]
