@@ -102,7 +102,8 @@ def main(make_study: Callable[[pathlib.Path], Study]) -> int:
 
 def parse_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description="Judge constants by data that are not MALF.")
-    data = pathlib.Path(os.environ.get("DRIVENMORPH_DATA", "."))
+    default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    data = pathlib.Path(os.environ.get("DRIVENMORPH_DATA", default))
     parser.add_argument("--data", type=pathlib.Path, default=data, help="folder of the data sets")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="default: all")
