@@ -8,49 +8,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from contrast_pairs import POINTS, Case, point_errors
-from imposed import impose, origins, points_in
-from jaxtyping import Float
+from judged import Judged
 from machine import describe_machine, hold_to_threads
 from numpy import ndarray
-from painted import painted_subjects
 from records import RESULTS, Ledger, Record, digest
 
 from drivenmorph_jax.cli.terminal import say
-from drivenmorph_jax.data import Subject
-from drivenmorph_jax.data.labels import read_label_table
 from drivenmorph_jax.errors import InputError
-from drivenmorph_jax.evaluation import overlap
-from drivenmorph_jax.objective.metrics import folding_percent, ndv_percent, sdlogj
-from drivenmorph_jax.spatial.fields import compose
-from drivenmorph_jax.spatial.sampling import warp
 from drivenmorph_jax.training.compilation_cache import enable_compilation_cache
 from drivenmorph_jax.writing import write_atomically
 
-PAINTED = (("01", "08"), ("10", "15"), ("06", "19"))
-"""Pairs of label maps, by their numbers."""
 RELEASED = "released"
 """The variant that the others are compared with."""
-NOISE = 0.02
-"""Deviation of what is added to both images of a known deformation; bright tissue is near 1."""
-
-Bounds = tuple[tuple[float, float], tuple[float, float]]
-"""Of a known deformation: correlation length, and its least peak and mean; mm."""
-
-
-class Judged(NamedTuple):
-    """A pair of images on one grid, and the figures of a displacement between them.
-
-    Attributes:
-      fixed, moving: (D, H, W), background exactly 0.
-      score: voxels of the grid to "dice", or "error" in mm.
-    """
-
-    fixed: Float[ndarray, "d h w"]
-    moving: Float[ndarray, "d h w"]
-    score: Callable[[Float[ndarray, "d h w 3"]], Record]
 
 
 class Study(NamedTuple):
@@ -82,14 +52,10 @@ def main(make_study: Callable[[pathlib.Path], Study]) -> int:
     enable_compilation_cache()
     try:
         study = make_study(arguments.data)
-        for name in ("cases", "variants"):
-            known = getattr(study, name)
-            asked = getattr(arguments, name) or list(known)
-            setattr(arguments, name, asked)
-            for wrong in set(asked) - set(known):
-                parser.error(f"--{name} {wrong!r}: there are {', '.join(map(repr, known))}")
+        cases = chosen(parser, "--cases", arguments.cases, study.cases)
+        variants = chosen(parser, "--variants", arguments.variants, study.variants)
         ledger = Ledger(arguments.output / f"{study.name}.jsonl")
-        run(study, arguments, ledger, threads)
+        run(study, cases, variants, ledger, threads)
     except InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
@@ -112,11 +78,20 @@ def parse_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     return parser, parser.parse_args()
 
 
-def run(study: Study, arguments: Any, ledger: Ledger, threads: int) -> None:
+def chosen(
+    parser: argparse.ArgumentParser, option: str, asked: list[str] | None, known: Mapping[str, Any]
+) -> list[str]:
+    """The names asked for, all of them by default; an unknown one ends the script."""
+    for wrong in set(asked or ()) - set(known):
+        parser.error(f"{option} {wrong!r}: there are {', '.join(map(repr, known))}")
+    return asked or list(known)
+
+
+def run(study: Study, cases: list[str], variants: list[str], ledger: Ledger, threads: int) -> None:
     """A record of every case and variant asked for: from the ledger, else worked out now."""
     worked, start = 0, time.monotonic()
-    for place, case in enumerate(arguments.cases):
-        missing = [v for v in arguments.variants if key_of(study, case, v) not in ledger]
+    for place, case in enumerate(cases):
+        missing = [v for v in variants if key_of(study, case, v) not in ledger]
         if not missing:
             continue
         judged = study.cases[case]()
@@ -128,7 +103,7 @@ def run(study: Study, arguments: Any, ledger: Ledger, threads: int) -> None:
             ledger.add(key_of(study, case, variant), record | machine)
             worked += 1
             left = len(missing) - index - 1
-            left += (len(arguments.cases) - place - 1) * len(arguments.variants)
+            left += (len(cases) - place - 1) * len(variants)
             each = (time.monotonic() - start) / worked
             told = f"Dice {record['dice']:.4f}" if "dice" in record else f"{record['error']:.3f} mm"
             say(f"{case}, {variant}: {told} ({each:.0f} s each, {each * left:.0f} s left)")
@@ -144,65 +119,6 @@ def kept_records(study: Study, ledger: Ledger) -> list[Record]:
     return [ledger[key] for key in keys if key in ledger]
 
 
-def people(fixed: Subject, moving: Subject, values: Sequence[int]) -> Judged:
-    """Two people, by the Dice of their structures."""
-    images = [np.asarray(subject.image, np.float32) for subject in (fixed, moving)]
-
-    def score(displacement: ndarray) -> Record:
-        dice = overlap(fixed, moving, displacement, values)
-        return {"dice": dice} | _regularity(displacement, images[0] != 0)
-
-    return Judged(images[0], images[1], score)
-
-
-def painted_people(fixed: str, moving: str, spacing: float, data: pathlib.Path) -> Judged:
-    """Two people of the label maps in `data`, painted like a T1."""
-    names = [f"training_seg_{number}" for number in (fixed, moving)]
-    pair = painted_subjects(data / "labelmaps_1mm", names, spacing)
-    return people(pair[0], pair[1], read_label_table(data / "labels.tsv").values)
-
-
-def deformed(
-    image: Float[ndarray, "d h w"], seed: int, spacing: float, parts: Sequence[Bounds]
-) -> Judged:
-    """A brain and the same after a known deformation, noise on both: mean error at points of it.
-
-    Args:
-      image: background 0, bright tissue near 1.
-      seed: decides everything.
-      spacing: mm per voxel.
-      parts: of the deformation, which is one after the other.
-    """
-    brain, rng = image != 0, np.random.default_rng(seed)
-    field = jnp.zeros((*image.shape, 3), jnp.float32)
-    for lengths, bounds in parts:
-        part = impose(seed, brain, spacing, lengths=lengths, bounds=bounds)
-        field = compose(field, jnp.asarray(part.displacement))
-    moved = np.asarray(warp(jnp.asarray(image, jnp.float32)[..., None], field))[..., 0]
-    fixed, moving = (_with_noise(rng, one) for one in (image, moved))
-    points = points_in(rng, brain, POINTS)
-    case = Case(fixed, moving, np.eye(4), points, origins(np.asarray(field), points))
-
-    def score(displacement: ndarray) -> Record:
-        error = spacing * float(point_errors(displacement, case).mean())
-        return {"error": error} | _regularity(displacement, brain)
-
-    return Judged(fixed, moving, score)
-
-
-def _with_noise(rng: np.random.Generator, image: ndarray) -> Float[ndarray, "d h w"]:
-    noisy = np.maximum(image + NOISE * rng.normal(size=image.shape), 0.01)
-    return np.where(image > 0, noisy, 0).astype(np.float32)
-
-
-def _regularity(displacement: ndarray, brain: ndarray) -> Record:
-    return {
-        "folding_percent": folding_percent(displacement, mask=brain),
-        "ndv_percent": ndv_percent(displacement, mask=brain),
-        "sdlogj": sdlogj(displacement),
-    }
-
-
 def table(records: Sequence[Record], variants: Sequence[str]) -> str:
     """Markdown: a line a variant, with its mean figures and what they are above the released."""
     kinds = {r["case"].split()[0]: "error" if "error" in r else "dice" for r in records}
@@ -215,8 +131,8 @@ def table(records: Sequence[Record], variants: Sequence[str]) -> str:
     for variant in variants:
         cells = [_cells(records, variant, kind, figure) for kind, figure in kinds.items()]
         lines.append(f"| {' | '.join([variant, *cells])} |")
-    cases = {record["case"] for record in records}
-    counts = [f"{kind}: {sum(kind in case for case in cases)}" for kind in kinds]
+    cases = [case.split()[0] for case in {record["case"] for record in records}]
+    counts = [f"{kind}: {cases.count(kind)}" for kind in kinds]
     machines = sorted({record["machine"] for record in records})
     return "\n".join([*lines, "", f"Pairs, {', '.join(counts)}. {'; '.join(machines)}"])
 

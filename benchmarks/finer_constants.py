@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from constants import PAINTED, Bounds, Judged, Study, deformed, main, painted_people
+from constants import Study, main
 from contrast_pairs import SPACING, load_contrasts
+from judged import PAINTED, Bounds, Judged, deformed, painted_people
 from numpy import ndarray
 
 from drivenmorph_jax.model import ModelConfig, register

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from constants import PAINTED, Bounds, Judged, Study, deformed, main, painted_people, people
+from constants import Study, main
+from judged import PAINTED, Bounds, Judged, deformed, painted_people, people
 from numpy import ndarray
 
 from drivenmorph_jax.cli.terminal import say
@@ -64,8 +65,8 @@ def make_study(data: pathlib.Path) -> Study:
     cases |= {f"painted {a} {b}": partial(painted_people, a, b, SPACING, data) for a, b in PAINTED}
     cases |= {f"deformed {place}": partial(itself, place) for place in range(_SUBJECTS)}
     variants = {name: list(variant) for name, variant in VARIANTS.items()}
-    cfg = load_pretrained().config
-    told = [VERSION, load_pretrained().sha256, comparison(cfg)._asdict()]
+    weights = load_pretrained()
+    told = [VERSION, weights.sha256, comparison(weights.config)._asdict()]
     return Study("half_constants", told, variants, cases, finder)
 
 

@@ -3,17 +3,22 @@
 import json
 import sys
 
-import constants
+import chex
 import finer_constants
 import half_constants
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from constants import Judged, Study, deformed, kept_records, main, painted_people, table
+from constants import Study, kept_records, main, table
 from imposed import impose
+from judged import NOISE, Judged, deformed, painted_people
 from painted import paint, painted_subjects
+from records import Ledger
 
 from drivenmorph_jax.errors import InputError
+from drivenmorph_jax.model.correlation_parameters import layer_of
+from drivenmorph_jax.model.finer import FINER_COMPARISON, FINER_ITERATIONS, finer_layer
+from drivenmorph_jax.pipeline import load_pretrained
 from drivenmorph_jax.spatial.inverse import invert
 
 SHAPE, SPACING = (40, 40, 40), 4.0
@@ -31,7 +36,7 @@ def test_the_true_map_of_a_known_deformation_has_no_error_and_none_at_all_has_it
     assert judged.score(truth)["error"] < 0.05
     # Noise on both, background on neither.
     noise = (judged.fixed - IMAGE)[BRAIN]
-    assert noise.std() == pytest.approx(constants.NOISE, rel=0.05)
+    assert noise.std() == pytest.approx(NOISE, rel=0.05)
     assert not judged.fixed[~BRAIN].any() and (judged.fixed[BRAIN] > 0).all()
 
 
@@ -78,7 +83,7 @@ def test_what_is_kept_is_not_run_again_and_told_against_the_released(
     # With another constant what is kept of the old one is not told.
     made.variants["far"] = 0.8
     keys = [json.loads(line)[0] for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
-    found = kept_records(made, constants.Ledger(tmp_path / "toy.jsonl"))
+    found = kept_records(made, Ledger(tmp_path / "toy.jsonl"))
     assert len(keys) == 4 and [r["variant"] for r in found] == ["none", "released", "released"]
 
 
@@ -90,13 +95,22 @@ def test_an_unknown_name_is_refused_with_those_there_are(study, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_each_variant_is_of_its_own_and_the_released_one_what_the_library_does(tmp_path):
+def test_each_variant_is_of_its_own(tmp_path):
     for script in (finer_constants, half_constants):
-        made = script.make_study(tmp_path)
-        told = [json.dumps(value) for value in made.variants.values()]
+        told = [json.dumps(value) for value in script.make_study(tmp_path).variants.values()]
         assert len(set(told)) == len(told)
-    assert finer_constants.VARIANTS["released"] == finer_constants.released()
     assert table([], ["released"]).splitlines()[:3] == ["| variant |", "|---|", "| released |"]
+
+
+def test_the_released_variants_are_what_the_library_does():
+    finer, half = finer_constants.VARIANTS["released"], half_constants.VARIANTS["released"]
+    assert finer == (FINER_COMPARISON, FINER_ITERATIONS)
+    unsupervised, default = load_pretrained(finer_constants.WEIGHTS), load_pretrained()
+    layer = finer_layer(unsupervised.params["demons"]["correlation_0"], unsupervised.config)
+    chex.assert_trees_all_close(layer_of(finer.how.steps_at(0)), layer, rtol=1e-6)
+    assert half.iterations == default.config.correlation_iterations[1]
+    layer = default.params["demons"]["correlation_1"]
+    chex.assert_trees_all_close(layer_of(half.steps), layer, rtol=1e-6)
 
 
 def test_an_absent_label_map_is_named(tmp_path):

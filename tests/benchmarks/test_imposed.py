@@ -40,6 +40,10 @@ def test_origins_are_carried_to_their_points(found):
     np.testing.assert_allclose(moved, points, atol=2e-3)
 
 
+def test_the_correlation_length_is_the_one_asked_for():
+    assert impose(0, BRAIN, SPACING, lengths=(30.0, 30.0)).length == 30
+
+
 def test_folding_deformations_are_refused():
     with pytest.raises(ValueError, match="seed 0 folds"):
         impose(0, BRAIN, SPACING, bounds=(300.0, 4.0))
