@@ -15,7 +15,7 @@ from drivenmorph_jax.errors import InputError
 from drivenmorph_jax.images import Grid, Volume, resample, working_grid
 from drivenmorph_jax.images.brain_on_grid import brain_on_grid
 
-EXTENT = (144.0, 176.0, 144.0)
+_EXTENT = (144.0, 176.0, 144.0)
 """mm of the grid, around the brain of _REFERENCE, to which all are aligned."""
 _REFERENCE = "training_seg_05"
 
@@ -43,7 +43,7 @@ def painted_subjects(folder: pathlib.Path, names: list[str], spacing: float) -> 
         if name not in files:
             raise InputError(f"no {name} in {folder}: set DRIVENMORPH_DATA")
     reference, _ = read_label_map(files[_REFERENCE])
-    x, y, z = (round(length / spacing) for length in EXTENT)
+    x, y, z = (round(length / spacing) for length in _EXTENT)
     grid = working_grid(reference, spacing, shape=(x, y, z))
     return [_subject(name, files[name], reference, grid) for name in names]
 
